@@ -18,7 +18,7 @@ pub(super) fn render(
     style: Style,
     link: &dyn Fn(&str) -> Option<String>,
 ) -> String {
-    let mut layout = Layout {
+    let mut layout = TextLayout {
         width,
         style,
         link,
@@ -38,7 +38,7 @@ pub(super) fn render(
 }
 
 /// The state of a layout between two events of the parser.
-struct Layout<'a> {
+struct TextLayout<'a> {
     width: usize,
     style: Style,
     link: &'a dyn Fn(&str) -> Option<String>,
@@ -57,7 +57,7 @@ struct Layout<'a> {
     table: Vec<Vec<String>>,
 }
 
-impl Layout<'_> {
+impl TextLayout<'_> {
     fn add(&mut self, event: Event<'_>) {
         match event {
             Event::Start(tag) => self.start(tag),

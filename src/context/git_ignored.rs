@@ -75,7 +75,7 @@ impl fmt::Display for GitIgnored {
 struct Patterns<'a> {
     root: &'a Path,
     repositories: Vec<Repository>,
-    scopes: Vec<Scope>,
+    scopes: Vec<IgnoreScope>,
     /// The number of patterns that may still be read.
     budget: usize,
     unread: Vec<(String, &'static str)>,
@@ -83,19 +83,19 @@ struct Patterns<'a> {
 
 struct Repository {
     git: GitDirectory,
-    place: Place,
+    place: RelativeDirectory,
 }
 
 /// The patterns of one file, or the boundary of a repository.
-struct Scope {
-    place: Place,
+struct IgnoreScope {
+    place: RelativeDirectory,
     /// `None` at the boundary: patterns below do not apply.
     file: Option<IgnoreFile>,
 }
 
 /// A directory relative to the context's root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum RelativeDirectory {
     /// The root or a directory above, with the path from there to the root: empty, or ending in a
     /// slash.
     Above(String),
@@ -103,7 +103,7 @@ enum Place {
     Below(String),
 }
 
-impl Place {
+impl RelativeDirectory {
     /// Returns `path` relative to this directory; `None` outside.
     fn relative(&self, path: &str) -> Option<String> {
         match self {
@@ -135,19 +135,19 @@ impl<'a> Patterns<'a> {
             budget: PATTERNS_LIMIT,
             unread: Vec::new(),
         };
-        patterns.read_exclude(&git, &Place::Above(way.clone()));
+        patterns.read_exclude(&git, &RelativeDirectory::Above(way.clone()));
         let mut directory = git.worktree.clone();
         let mut passed = 0;
         for (at, _) in way.match_indices('/') {
-            patterns.read_ignore_file(&directory, Place::Above(way[passed..].to_owned()));
+            patterns.read_ignore_file(&directory, RelativeDirectory::Above(way[passed..].to_owned()));
             if patterns.is_above_ignored(&way, &way[..at]) {
                 return None;
             }
             directory.push(&way[passed..at]);
             passed = at + 1;
         }
-        patterns.read_ignore_file(root, Place::Above(String::new()));
-        patterns.repositories.push(Repository { git, place: Place::Above(way) });
+        patterns.read_ignore_file(root, RelativeDirectory::Above(String::new()));
+        patterns.repositories.push(Repository { git, place: RelativeDirectory::Above(way) });
         Some(patterns)
     }
 
@@ -155,14 +155,14 @@ impl<'a> Patterns<'a> {
     /// relative to the worktree.
     fn is_above_ignored(&self, way: &str, directory: &str) -> bool {
         let verdict = self.scopes.iter().rev().find_map(|scope| {
-            let Place::Above(from) = &scope.place else { return None };
+            let RelativeDirectory::Above(from) = &scope.place else { return None };
             let skipped = way.len() - from.len();
             scope.file.as_ref()?.verdict(directory.get(skipped..)?, true)
         });
         verdict == Some(Verdict::Ignored)
     }
 
-    fn read_exclude(&mut self, git: &GitDirectory, place: &Place) {
+    fn read_exclude(&mut self, git: &GitDirectory, place: &RelativeDirectory) {
         let path = git.common.join("info/exclude");
         let name = if git.common == git.worktree.join(".git") {
             place.name_of(".git/info/exclude")
@@ -174,13 +174,13 @@ impl<'a> Patterns<'a> {
         }
     }
 
-    fn read_ignore_file(&mut self, directory: &Path, place: Place) {
+    fn read_ignore_file(&mut self, directory: &Path, place: RelativeDirectory) {
         if let Some(file) = ignore_file::open(&directory.join(".gitignore")) {
             self.push(place.name_of(".gitignore"), file, place);
         }
     }
 
-    fn push(&mut self, name: String, file: std::fs::File, place: Place) {
+    fn push(&mut self, name: String, file: std::fs::File, place: RelativeDirectory) {
         let parsed = match traced_fs::read_limited(file, ignore_file::SIZE_LIMIT) {
             Ok(Some(bytes)) => IgnoreFile::parse(name.clone(), &bytes, self.budget),
             Ok(None) => Err("larger than 1 MiB"),
@@ -191,7 +191,7 @@ impl<'a> Patterns<'a> {
             Ok(file) if file.len() == 0 => {}
             Ok(file) => {
                 self.budget -= file.len();
-                self.scopes.push(Scope { place, file: Some(file) });
+                self.scopes.push(IgnoreScope { place, file: Some(file) });
             }
             Err(reason) => self.unread.push((name, reason)),
         }
@@ -199,10 +199,10 @@ impl<'a> Patterns<'a> {
 
     /// Enters `directory`. Returns the line that ignores all of the directory from inside.
     fn enter(&mut self, directory: &str, is_repository: bool, has_file: bool) -> Option<GitIgnoreRule> {
-        let place = Place::Below(directory.to_owned());
+        let place = RelativeDirectory::Below(directory.to_owned());
         let host = self.root.join(directory);
         if is_repository && let Some(git) = GitDirectory::at(&host) {
-            self.scopes.push(Scope { place: place.clone(), file: None });
+            self.scopes.push(IgnoreScope { place: place.clone(), file: None });
             self.read_exclude(&git, &place);
             self.repositories.push(Repository { git, place: place.clone() });
         }

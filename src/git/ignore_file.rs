@@ -25,11 +25,11 @@ pub(crate) struct IgnoreFile {
     /// The file as named in messages.
     name: String,
     matcher: Gitignore,
-    lines: Vec<Line>,
+    lines: Vec<PatternLine>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct PatternLine {
     number: usize,
     written: String,
     rewritten: String,
@@ -83,7 +83,7 @@ impl IgnoreFile {
                     return Err("too many patterns");
                 }
                 if builder.add_line(None, &rewritten).is_ok() {
-                    lines.push(Line { number: index + 1, written: written.to_owned(), rewritten });
+                    lines.push(PatternLine { number: index + 1, written: written.to_owned(), rewritten });
                 }
             }
         }
@@ -123,7 +123,7 @@ impl IgnoreFile {
         Some(self.rule_of(line))
     }
 
-    fn rule_of(&self, line: &Line) -> GitIgnoreRule {
+    fn rule_of(&self, line: &PatternLine) -> GitIgnoreRule {
         GitIgnoreRule { file: self.name.clone(), line: line.number, pattern: line.written.clone() }
     }
 }
@@ -154,7 +154,7 @@ fn without_trailing_spaces(line: &str) -> &str {
 
 /// A part of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
+enum PatternToken {
     Literal(char),
     Slash,
     /// `?`
@@ -184,13 +184,13 @@ fn rewrite(line: &str) -> Vec<String> {
     let is_path = pattern.contains('/');
     let pattern = if is_path { pattern.strip_prefix('/').unwrap_or(pattern) } else { pattern };
     let Some(tokens) = tokens(pattern, is_path) else { return Vec::new() };
-    let variants = match tokens.iter().position(|token| *token == Token::Glued) {
+    let variants = match tokens.iter().position(|token| *token == PatternToken::Glued) {
         None => vec![tokens],
         Some(at) => {
             let (start, rest) = (&tokens[..at], &tokens[at + 1..]);
-            let across = [Token::Star, Token::Slash, Token::Directories];
+            let across = [PatternToken::Star, PatternToken::Slash, PatternToken::Directories];
             match rest {
-                [] => vec![[start, &[Token::Star]].concat(), [start, &across].concat()],
+                [] => vec![[start, &[PatternToken::Star]].concat(), [start, &across].concat()],
                 rest => vec![[start, &rest[1..]].concat(), [start, &across, rest].concat()],
             }
         }
@@ -204,12 +204,12 @@ fn rewrite(line: &str) -> Vec<String> {
 }
 
 /// Returns true for patterns with two slashes in a row or one at an end: no path has that.
-fn has_empty_component(tokens: &[Token]) -> bool {
-    tokens.split(|token| *token == Token::Slash).any(<[Token]>::is_empty)
+fn has_empty_component(tokens: &[PatternToken]) -> bool {
+    tokens.split(|token| *token == PatternToken::Slash).any(<[PatternToken]>::is_empty)
 }
 
 /// Splits a pattern; `None` if the pattern matches nothing.
-fn tokens(pattern: &str, is_path: bool) -> Option<Vec<Token>> {
+fn tokens(pattern: &str, is_path: bool) -> Option<Vec<PatternToken>> {
     let literal_length = pattern.find(['*', '?', '[', '\\']).unwrap_or(pattern.len());
     let mut tokens = Vec::new();
     let mut rest = pattern;
@@ -220,10 +220,14 @@ fn tokens(pattern: &str, is_path: bool) -> Option<Vec<Token>> {
             '\\' => {
                 let escaped = rest.chars().next()?;
                 rest = &rest[escaped.len_utf8()..];
-                tokens.push(if escaped == '/' { Token::Slash } else { Token::Literal(escaped) });
+                tokens.push(if escaped == '/' {
+                    PatternToken::Slash
+                } else {
+                    PatternToken::Literal(escaped)
+                });
             }
-            '/' => tokens.push(Token::Slash),
-            '?' => tokens.push(Token::Any),
+            '/' => tokens.push(PatternToken::Slash),
+            '?' => tokens.push(PatternToken::Any),
             '*' => {
                 let after = rest.trim_start_matches('*');
                 let is_double = after.len() < rest.len();
@@ -231,9 +235,9 @@ fn tokens(pattern: &str, is_path: bool) -> Option<Vec<Token>> {
                 let ends = after.is_empty() || after.starts_with('/') || after.starts_with("\\/");
                 let starts = at == 0 || pattern[..at].ends_with('/');
                 tokens.push(match is_path && is_double && ends {
-                    true if starts => Token::Directories,
-                    true if at == literal_length => Token::Glued,
-                    _ => Token::Star,
+                    true if starts => PatternToken::Directories,
+                    true if at == literal_length => PatternToken::Glued,
+                    _ => PatternToken::Star,
                 });
             }
             '[' => {
@@ -241,12 +245,15 @@ fn tokens(pattern: &str, is_path: bool) -> Option<Vec<Token>> {
                 tokens.push(token);
                 rest = after;
             }
-            c => tokens.push(Token::Literal(c)),
+            c => tokens.push(PatternToken::Literal(c)),
         }
     }
     // `**/**` is `**`.
-    let is_again = |three: &[Token]| {
-        matches!(three, [Token::Directories | Token::Glued, Token::Slash, Token::Directories])
+    let is_again = |three: &[PatternToken]| {
+        matches!(
+            three,
+            [PatternToken::Directories | PatternToken::Glued, PatternToken::Slash, PatternToken::Directories]
+        )
     };
     while let Some(at) = tokens.windows(3).position(is_again) {
         tokens.drain(at + 1..at + 3);
@@ -255,7 +262,7 @@ fn tokens(pattern: &str, is_path: bool) -> Option<Vec<Token>> {
 }
 
 /// Reads brackets after the opening one, as git's `wildmatch`; returns the rest of the pattern.
-fn brackets(pattern: &str) -> Option<(Token, &str)> {
+fn brackets(pattern: &str) -> Option<(PatternToken, &str)> {
     let bytes = pattern.as_bytes();
     let byte = |at: usize| bytes.get(at).copied();
     let mut at = 0;
@@ -308,7 +315,7 @@ fn brackets(pattern: &str) -> Option<(Token, &str)> {
     members.retain(u8::is_ascii);
     members.sort_unstable();
     members.dedup();
-    Some((Token::Brackets { negated, members }, &pattern[at + 1..]))
+    Some((PatternToken::Brackets { negated, members }, &pattern[at + 1..]))
 }
 
 /// Returns the test of a class of POSIX.
@@ -331,19 +338,19 @@ fn class(name: &str) -> Option<fn(&u8) -> bool> {
 }
 
 /// Writes tokens as a glob of the crate `ignore`; `None` if they match nothing.
-fn glob(tokens: &[Token]) -> Option<String> {
+fn glob(tokens: &[PatternToken]) -> Option<String> {
     let mut glob = String::new();
     for token in tokens {
         match token {
-            Token::Slash => glob.push('/'),
-            Token::Any => glob.push('?'),
-            Token::Star | Token::Glued => glob.push('*'),
-            Token::Directories => glob.push_str("**"),
+            PatternToken::Slash => glob.push('/'),
+            PatternToken::Any => glob.push('?'),
+            PatternToken::Star | PatternToken::Glued => glob.push('*'),
+            PatternToken::Directories => glob.push_str("**"),
             // In brackets, a backslash is one; at the end of a line, the crate removes it.
-            Token::Literal('\\') => glob.push_str("[\\]"),
-            Token::Literal(c) if c.is_alphanumeric() || matches!(c, '.' | '_' | '-') => glob.push(*c),
-            Token::Literal(c) => glob.extend(['\\', *c]),
-            Token::Brackets { negated, members } => write_brackets(&mut glob, *negated, members)?,
+            PatternToken::Literal('\\') => glob.push_str("[\\]"),
+            PatternToken::Literal(c) if c.is_alphanumeric() || matches!(c, '.' | '_' | '-') => glob.push(*c),
+            PatternToken::Literal(c) => glob.extend(['\\', *c]),
+            PatternToken::Brackets { negated, members } => write_brackets(&mut glob, *negated, members)?,
         }
     }
     Some(glob)

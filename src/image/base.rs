@@ -68,7 +68,7 @@ impl Image {
             return Err(ImageError::Layers { base: base.layers.len(), own: layers.len() });
         }
         let (layers, lines): (Vec<Layer>, Vec<HistoryLine>) = layers.into_iter().unzip();
-        let origin = Origin::new(base, name);
+        let origin = BaseRecord::new(base, name);
         let config_bytes = edit_config(base, config, &layers, &lines, &origin)?;
         let mut annotations: Map<String, Value> =
             annotations.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
@@ -104,12 +104,12 @@ impl Image {
 }
 
 /// The record of the base in labels and annotations.
-pub(super) struct Origin {
+pub(super) struct BaseRecord {
     name: Option<String>,
     digest: Digest,
 }
 
-impl Origin {
+impl BaseRecord {
     pub(super) fn new(base: &Image, name: Option<&(String, Digest)>) -> Self {
         match name {
             Some((name, digest)) => Self { name: Some(name.clone()), digest: *digest },
@@ -133,7 +133,7 @@ fn edit_config(
     config: &ImageConfig,
     layers: &[Layer],
     lines: &[HistoryLine],
-    origin: &Origin,
+    origin: &BaseRecord,
 ) -> Result<Vec<u8>, ImageError> {
     let mut image = document(&base.config)?;
     for field in BUILD_RESIDUE {
@@ -174,7 +174,7 @@ fn edit_config(
 fn apply_process(
     config: &mut Map<String, Value>,
     process: &Process,
-    origin: &Origin,
+    origin: &BaseRecord,
 ) -> Result<(), ImageError> {
     let texts = [
         ("User", process.user_text()),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::base::{
-    BASE_DIGEST, BASE_NAME, BUILD_RESIDUE, MAX_LAYERS, Origin, descriptors, document, repair_history,
+    BASE_DIGEST, BASE_NAME, BUILD_RESIDUE, BaseRecord, MAX_LAYERS, descriptors, document, repair_history,
 };
 use super::{Format, IMAGE_CONFIG, IMAGE_MANIFEST, Image, ImageError};
 use crate::digest::Digest;
@@ -72,7 +72,7 @@ impl Image {
         if new.layers.len() + own.len() > MAX_LAYERS {
             return Err(ImageError::Layers { base: new.layers.len(), own: own.len() });
         }
-        let origin = Origin::new(new, name);
+        let origin = BaseRecord::new(new, name);
         let config = merge_configs(self, old, new, own.len(), &origin)?;
 
         let mut manifest = document(&self.manifest)?;
@@ -105,7 +105,7 @@ fn merge_configs(
     old: &Image,
     new: &Image,
     own: usize,
-    origin: &Origin,
+    origin: &BaseRecord,
 ) -> Result<Vec<u8>, ImageError> {
     let (mut ours, mut below, mut above) =
         (document(&image.config)?, document(&old.config)?, document(&new.config)?);

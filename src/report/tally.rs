@@ -7,7 +7,7 @@ use crate::tree::{Entry, ImagePath, Kind, OwnedBytes, Owner};
 
 /// The bytes of one owner in one layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Count {
+struct OwnerTotals {
     bytes: u64,
     bytecode: u64,
     files: u64,
@@ -15,7 +15,7 @@ struct Count {
 
 /// Bytes by layer and owner, with the actual sizes of files.
 #[derive(Debug, Clone, Default)]
-pub struct Tally(BTreeMap<(usize, Owner), Count>);
+pub struct Tally(BTreeMap<(usize, Owner), OwnerTotals>);
 
 impl Tally {
     /// Makes an empty tally.
@@ -115,7 +115,7 @@ impl Tally {
 
     /// Returns the system packages, largest first.
     pub fn packages(&self) -> Vec<PackageSize> {
-        let mut sums: BTreeMap<(&str, &str), Count> = BTreeMap::new();
+        let mut sums: BTreeMap<(&str, &str), OwnerTotals> = BTreeMap::new();
         for ((_, owner), count) in &self.0 {
             if let Owner::Package { name, version } = owner {
                 let sum = sums.entry((name, version)).or_default();

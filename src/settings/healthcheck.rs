@@ -112,8 +112,8 @@ impl FromStr for HealthcheckSetting {
 
 impl<'de> Deserialize<'de> for HealthcheckSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
+        struct HealthcheckSettingVisitor;
+        impl<'de> serde::de::Visitor<'de> for HealthcheckSettingVisitor {
             type Value = HealthcheckSetting;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,6 +137,6 @@ impl<'de> Deserialize<'de> for HealthcheckSetting {
                     .map(HealthcheckSetting::On)
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(HealthcheckSettingVisitor)
     }
 }

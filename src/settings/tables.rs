@@ -149,8 +149,8 @@ impl SettingValue for FileMode {
 
 impl<'de> Deserialize<'de> for FileMode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
+        struct FileModeVisitor;
+        impl serde::de::Visitor<'_> for FileModeVisitor {
             type Value = FileMode;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,7 +161,7 @@ impl<'de> Deserialize<'de> for FileMode {
                 text.parse().map_err(toml_error)
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(FileModeVisitor)
     }
 }
 
@@ -182,8 +182,8 @@ impl SettingValue for Places {
 
 impl<'de> Deserialize<'de> for Places {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
+        struct PlacesVisitor;
+        impl<'de> serde::de::Visitor<'de> for PlacesVisitor {
             type Value = Places;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -204,7 +204,7 @@ impl<'de> Deserialize<'de> for Places {
                 Ok(Places::Each(places))
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(PlacesVisitor)
     }
 }
 
@@ -256,8 +256,8 @@ impl<'de> Deserialize<'de> for Ports {
             Number(i64),
             Text(String),
         }
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
+        struct PortsVisitor;
+        impl<'de> serde::de::Visitor<'de> for PortsVisitor {
             type Value = Ports;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -276,7 +276,7 @@ impl<'de> Deserialize<'de> for Ports {
                 Ok(ports)
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(PortsVisitor)
     }
 }
 

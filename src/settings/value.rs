@@ -493,8 +493,8 @@ impl<'de> Deserialize<'de> for List {
         struct Added {
             add: Vec<String>,
         }
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
+        struct ListVisitor;
+        impl<'de> serde::de::Visitor<'de> for ListVisitor {
             type Value = List;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -510,7 +510,7 @@ impl<'de> Deserialize<'de> for List {
                 Ok(List::Add(add))
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(ListVisitor)
     }
 }
 
@@ -640,8 +640,8 @@ impl FromStr for Platforms {
 
 impl<'de> Deserialize<'de> for Platforms {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
+        struct PlatformsVisitor;
+        impl<'de> serde::de::Visitor<'de> for PlatformsVisitor {
             type Value = Platforms;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -663,7 +663,7 @@ impl<'de> Deserialize<'de> for Platforms {
                 Ok(platforms)
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(PlatformsVisitor)
     }
 }
 
@@ -671,8 +671,8 @@ impl<'de> Deserialize<'de> for Platforms {
 macro_rules! whole_number {
     ($($name:ident: $type:ty, $form:literal, $least:literal, $most:expr, $expecting:literal);* $(;)?) => {$(
         pub(super) fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<$type>, D::Error> {
-            struct Visitor;
-            impl serde::de::Visitor<'_> for Visitor {
+            struct WholeNumberVisitor;
+            impl serde::de::Visitor<'_> for WholeNumberVisitor {
                 type Value = $type;
 
                 fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -684,7 +684,7 @@ macro_rules! whole_number {
                     number.to_string().parse().map_err(|_| wrong())
                 }
             }
-            deserializer.deserialize_any(Visitor).map(Some)
+            deserializer.deserialize_any(WholeNumberVisitor).map(Some)
         }
 
         impl SettingValue for $type {
@@ -819,8 +819,8 @@ macro_rules! from_text {
     ($($type:ty: $expecting:literal),* $(,)?) => {$(
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Visitor;
-                impl serde::de::Visitor<'_> for Visitor {
+                struct FromStrVisitor;
+                impl serde::de::Visitor<'_> for FromStrVisitor {
                     type Value = $type;
 
                     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -835,7 +835,7 @@ macro_rules! from_text {
                         text.parse().map_err(toml_error)
                     }
                 }
-                deserializer.deserialize_any(Visitor)
+                deserializer.deserialize_any(FromStrVisitor)
             }
         }
     )*};

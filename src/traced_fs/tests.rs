@@ -9,7 +9,7 @@ use crate::parallel::{both, each, on_threads};
 /// After any change of a test.
 const LATER: Moment = (1 << 40, 0);
 
-type Step = dyn Fn(&Path);
+type FolderChange = dyn Fn(&Path);
 
 /// Makes `d/f` and `d/g` with a few bytes, `link` to `d`, `d/link` to `f`.
 fn folder() -> tempfile::TempDir {
@@ -58,31 +58,31 @@ fn rewrite(path: &Path) {
 
 #[test]
 fn every_change_of_an_observed_file_invalidates() {
-    let remove: &Step = &|root| fs_err::remove_file(root.join("d/f")).unwrap();
-    let write: &Step = &|root| rewrite(&root.join("d/f"));
-    let add: &Step = &|root| fs_err::write(root.join("d/new"), "").unwrap();
-    let mode: &Step = &|root| {
+    let remove: &FolderChange = &|root| fs_err::remove_file(root.join("d/f")).unwrap();
+    let write: &FolderChange = &|root| rewrite(&root.join("d/f"));
+    let add: &FolderChange = &|root| fs_err::write(root.join("d/new"), "").unwrap();
+    let mode: &FolderChange = &|root| {
         fs_err::set_permissions(root.join("d/f"), std::fs::Permissions::from_mode(0o600)).unwrap();
     };
-    let replace: &Step = &|root| {
+    let replace: &FolderChange = &|root| {
         fs_err::write(root.join("other"), "one").unwrap();
         fs_err::rename(root.join("other"), root.join("d/f")).unwrap();
     };
-    let relink: &Step = &|root| {
+    let relink: &FolderChange = &|root| {
         fs_err::create_dir(root.join("e")).unwrap();
         fs_err::hard_link(root.join("d/g"), root.join("e/f")).unwrap();
         fs_err::remove_file(root.join("link")).unwrap();
         symlink("e", root.join("link")).unwrap();
     };
-    let turn: &Step = &|root| {
+    let turn: &FolderChange = &|root| {
         fs_err::remove_file(root.join("d/link")).unwrap();
         symlink("g", root.join("d/link")).unwrap();
     };
-    let swap: &Step = &|root| {
+    let swap: &FolderChange = &|root| {
         fs_err::remove_file(root.join("d/f")).unwrap();
         fs_err::create_dir(root.join("d/f")).unwrap();
     };
-    let cases: [(&str, &Step, &[&Step]); 13] = [
+    let cases: [(&str, &FolderChange, &[&FolderChange]); 13] = [
         ("metadata", &|root| ask(metadata(root.join("d/f"))), &[remove, write, mode, replace]),
         ("through a link", &|root| ask(metadata(root.join("link/f"))), &[remove, write, relink]),
         ("of a link", &|root| ask(symlink_metadata(root.join("d/link"))), &[turn]),

@@ -1,7 +1,7 @@
 //! Rewrites a complete `.pyc` file in canonical form: [`canonicalize`], and [`Canonical`] for layers.
 
 use super::error::MarshalError;
-use super::header::{Binding, Header, source_hash, unchecked};
+use super::header::{Header, Invalidation, source_hash, unchecked};
 use super::magic::PycFormat;
 use super::store::REVISION;
 use super::{read, write};
@@ -28,9 +28,9 @@ pub fn canonicalize(
 ) -> Result<Vec<u8>, MarshalError> {
     let (header, code) = Header::read(pyc)?;
     let format = PycFormat::of_magic(header.magic)?;
-    let hash = match (source_hash, header.binding) {
-        (Some(hash), _) | (None, Binding::Hash(hash)) => hash,
-        (None, Binding::Stamp { .. }) => return Err(MarshalError::NoHash),
+    let hash = match (source_hash, header.invalidation) {
+        (Some(hash), _) | (None, Invalidation::Hash(hash)) => hash,
+        (None, Invalidation::Stamp { .. }) => return Err(MarshalError::NoHash),
     };
     assemble(format, code, filename, hash)
 }

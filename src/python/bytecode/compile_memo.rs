@@ -28,7 +28,7 @@ const MAX_AGE: u32 = 20;
 
 /// The finding about one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum SourceFinding {
     /// Usable installed bytecode; the source has this hash.
     Reusable([u8; 8]),
     /// Bytecode with a usable header.
@@ -51,7 +51,7 @@ pub(super) enum Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemoRecord {
     /// The finding.
-    pub(super) finding: Finding,
+    pub(super) finding: SourceFinding,
     /// The last change of the files examined: seconds and nanoseconds.
     pub(super) changed: (i64, i64),
     /// The [`mark`] of the compiled file, or 0.
@@ -144,14 +144,14 @@ impl Memo {
         for (key, (record, age)) in lines {
             let MemoRecord { finding, changed: (seconds, nanoseconds), mark } = record;
             let (kind, data) = match finding {
-                Finding::Reusable(hash) => ('r', u64::from_le_bytes(*hash).to_string()),
-                Finding::HeaderMatches => ('p', "0".to_owned()),
-                Finding::Verified => ('w', "0".to_owned()),
-                Finding::Compiled(key) => ('c', key.to_string()),
-                Finding::Refused(key) => ('e', key.to_string()),
-                Finding::Stale => ('s', "0".to_owned()),
-                Finding::Foreign(magic) => ('f', magic.to_string()),
-                Finding::Missing => ('m', "0".to_owned()),
+                SourceFinding::Reusable(hash) => ('r', u64::from_le_bytes(*hash).to_string()),
+                SourceFinding::HeaderMatches => ('p', "0".to_owned()),
+                SourceFinding::Verified => ('w', "0".to_owned()),
+                SourceFinding::Compiled(key) => ('c', key.to_string()),
+                SourceFinding::Refused(key) => ('e', key.to_string()),
+                SourceFinding::Stale => ('s', "0".to_owned()),
+                SourceFinding::Foreign(magic) => ('f', magic.to_string()),
+                SourceFinding::Missing => ('m', "0".to_owned()),
             };
             let age = age + 1;
             let _ = writeln!(text, "{key} {age} {seconds} {nanoseconds} {mark} {kind} {data}");
@@ -200,14 +200,14 @@ fn parse_record(line: &str) -> Option<(Digest, MemoRecord, u32)> {
     let mark = words.next()?.parse().ok()?;
     let (kind, data) = (words.next()?, words.next()?);
     let finding = match kind {
-        "r" => Finding::Reusable(data.parse::<u64>().ok()?.to_le_bytes()),
-        "p" => Finding::HeaderMatches,
-        "w" => Finding::Verified,
-        "c" => Finding::Compiled(data.parse().ok()?),
-        "e" => Finding::Refused(data.parse().ok()?),
-        "s" => Finding::Stale,
-        "f" => Finding::Foreign(data.parse().ok()?),
-        "m" => Finding::Missing,
+        "r" => SourceFinding::Reusable(data.parse::<u64>().ok()?.to_le_bytes()),
+        "p" => SourceFinding::HeaderMatches,
+        "w" => SourceFinding::Verified,
+        "c" => SourceFinding::Compiled(data.parse().ok()?),
+        "e" => SourceFinding::Refused(data.parse().ok()?),
+        "s" => SourceFinding::Stale,
+        "f" => SourceFinding::Foreign(data.parse().ok()?),
+        "m" => SourceFinding::Missing,
         _ => return None,
     };
     words.next().is_none().then_some((key, MemoRecord { finding, changed, mark }, age))
@@ -230,7 +230,7 @@ mod tests {
         Digest::of(&[number])
     }
 
-    fn record(finding: Finding) -> MemoRecord {
+    fn record(finding: SourceFinding) -> MemoRecord {
         MemoRecord { finding, changed: EARLY, mark: 3 }
     }
 
@@ -240,14 +240,14 @@ mod tests {
         let python = std::env::current_exe().unwrap();
         let identity = Identity { magic: 3495, hexversion: 0x030b_07f0 };
         let findings = [
-            Finding::Reusable([0xff, 1, 2, 3, 4, 5, 6, 7]),
-            Finding::HeaderMatches,
-            Finding::Verified,
-            Finding::Compiled(key(100)),
-            Finding::Refused(key(101)),
-            Finding::Stale,
-            Finding::Foreign(3413),
-            Finding::Missing,
+            SourceFinding::Reusable([0xff, 1, 2, 3, 4, 5, 6, 7]),
+            SourceFinding::HeaderMatches,
+            SourceFinding::Verified,
+            SourceFinding::Compiled(key(100)),
+            SourceFinding::Refused(key(101)),
+            SourceFinding::Stale,
+            SourceFinding::Foreign(3413),
+            SourceFinding::Missing,
         ];
         let mut memo = Memo::load(cache.path(), &python);
         assert_eq!((memo.interpreter(&python), memo.get(&key(0))), (None, None));
@@ -267,8 +267,8 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let python = Path::new("/python");
         let mut memo = Memo::load(cache.path(), python);
-        let late = MemoRecord { changed: (i64::MAX, 0), ..record(Finding::Stale) };
-        memo.note([(key(0), record(Finding::Stale)), (key(1), late)].into_iter());
+        let late = MemoRecord { changed: (i64::MAX, 0), ..record(SourceFinding::Stale) };
+        memo.note([(key(0), record(SourceFinding::Stale)), (key(1), late)].into_iter());
         memo.save();
         let memo = Memo::load(cache.path(), python);
         assert!(memo.get(&key(0)).is_some() && memo.get(&key(1)).is_none());
@@ -282,9 +282,9 @@ mod tests {
         for round in 0..=MAX_AGE {
             assert!(round == 0 || known(200), "{round}");
             let mut memo = Memo::load(cache.path(), python);
-            let unneeded = (round == 0).then(|| (key(200), record(Finding::Stale)));
-            let needed = [(key(201), record(Finding::Stale))];
-            let new = [(key(u8::try_from(round).unwrap()), record(Finding::Stale))];
+            let unneeded = (round == 0).then(|| (key(200), record(SourceFinding::Stale)));
+            let needed = [(key(201), record(SourceFinding::Stale))];
+            let new = [(key(u8::try_from(round).unwrap()), record(SourceFinding::Stale))];
             memo.note(unneeded.into_iter().chain(needed).chain(new));
             memo.save();
         }
@@ -296,7 +296,7 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let python = Path::new("/python");
         let mut memo = Memo::load(cache.path(), python);
-        memo.note([(key(0), record(Finding::Reusable([1; 8])))].into_iter());
+        memo.note([(key(0), record(SourceFinding::Reusable([1; 8])))].into_iter());
         memo.save();
         let whole = fs_err::read(&memo.path).unwrap();
         for bit in 0..whole.len() * 8 {

@@ -23,12 +23,12 @@ pub(super) struct Header {
     /// The magic number of the Python version.
     pub(super) magic: u16,
     /// The link to the source.
-    pub(super) binding: Binding,
+    pub(super) invalidation: Invalidation,
 }
 
-/// The link from a `.pyc` file to its source.
+/// The invalidation of a `.pyc` file (PEP 552): the link to its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Binding {
+pub(super) enum Invalidation {
     /// The source's modification time and size.
     Stamp {
         /// Seconds since 1970, modulo 2^32.
@@ -48,17 +48,17 @@ impl Header {
         if u16::from_le_bytes([cr, lf]) != LINE_END {
             return Err(MarshalError::NotBytecode);
         }
-        let binding = match u32::from_le_bytes([f0, f1, f2, f3]) {
-            0 => Binding::Stamp {
+        let invalidation = match u32::from_le_bytes([f0, f1, f2, f3]) {
+            0 => Invalidation::Stamp {
                 time: u32::from_le_bytes([a0, a1, a2, a3]),
                 size: u32::from_le_bytes([b0, b1, b2, b3]),
             },
             flags if flags & HASHED != 0 && flags & !(HASHED | CHECKED) == 0 => {
-                Binding::Hash([a0, a1, a2, a3, b0, b1, b2, b3])
+                Invalidation::Hash([a0, a1, a2, a3, b0, b1, b2, b3])
             }
             flags => return Err(MarshalError::Flags(flags)),
         };
-        Ok((Self { magic: u16::from_le_bytes([m0, m1]), binding }, code))
+        Ok((Self { magic: u16::from_le_bytes([m0, m1]), invalidation }, code))
     }
 }
 
@@ -118,10 +118,10 @@ mod tests {
             Header::read(&pyc).map(|(header, code)| (header, code.to_vec()))
         };
         let (header, code) = read(0, b"\x01\0\0\0\x02\0\0\0N").unwrap();
-        assert_eq!(header, Header { magic: 3495, binding: Binding::Stamp { time: 1, size: 2 } });
+        assert_eq!(header, Header { magic: 3495, invalidation: Invalidation::Stamp { time: 1, size: 2 } });
         assert_eq!(code, b"N");
         for flags in [1, 3] {
-            assert_eq!(read(flags, b"12345678").unwrap().0.binding, Binding::Hash(*b"12345678"));
+            assert_eq!(read(flags, b"12345678").unwrap().0.invalidation, Invalidation::Hash(*b"12345678"));
         }
         for flags in [2, 4, 5] {
             assert_eq!(read(flags, b"12345678"), Err(MarshalError::Flags(u32::from(flags))));
@@ -136,7 +136,7 @@ mod tests {
         let head = unchecked(format, *b"abcdefgh");
         assert_eq!(head[4..8], [1, 0, 0, 0]);
         let (header, rest) = Header::read(&head).unwrap();
-        assert_eq!(header, Header { magic: 3571, binding: Binding::Hash(*b"abcdefgh") });
+        assert_eq!(header, Header { magic: 3571, invalidation: Invalidation::Hash(*b"abcdefgh") });
         assert!(rest.is_empty());
     }
 }

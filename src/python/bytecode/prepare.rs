@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::canonical::{Canonical, InstalledSource, can_be_canonical, of_code};
-use super::compile_memo::{Finding, Memo, MemoRecord, mark};
+use super::compile_memo::{Memo, MemoRecord, SourceFinding, mark};
 use super::compiler::{CompilerProcess, Identity, Outcome};
 use super::error::{BytecodeError, MarshalError};
-use super::header::{self, Binding, Header, source_hash};
+use super::header::{self, Header, Invalidation, source_hash};
 use super::magic::PycFormat;
-use super::state::{SourceState, Stage};
+use super::state::{CompileStage, SourceState};
 use super::store::{Compiled, Store, StoredResult, key};
 use super::validity::belongs;
 use super::{BytecodeCheck, BytecodeMode, BytecodeRequest, BytecodeSource, Python, Refused, warnings};
@@ -134,52 +134,58 @@ impl<'a> Preparation<'a> {
     }
 
     /// Returns the state for a record that is still valid.
-    fn validate(&self, source: &BytecodeSource, record: MemoRecord) -> Option<Stage> {
+    fn validate(&self, source: &BytecodeSource, record: MemoRecord) -> Option<CompileStage> {
         let file = match record.finding {
             // Files with unchanged stamps can be damaged all the same.
-            Finding::Compiled(_) | Finding::HeaderMatches if self.request.check == BytecodeCheck::Whole => {
+            SourceFinding::Compiled(_) | SourceFinding::HeaderMatches
+                if self.request.check == BytecodeCheck::Whole =>
+            {
                 return None;
             }
-            Finding::Compiled(key) => Some(self.store.file(key).filter(|file| mark(file) == record.mark)?),
+            SourceFinding::Compiled(key) => {
+                Some(self.store.file(key).filter(|file| mark(file) == record.mark)?)
+            }
             // A source above the limit has no message, and another key.
-            Finding::Refused(key) if source.content.size_hint() <= MAX_SOURCE => {
+            SourceFinding::Refused(key) if source.content.size_hint() <= MAX_SOURCE => {
                 self.store.refusal(key)?;
                 None
             }
-            Finding::Reusable(_) | Finding::HeaderMatches | Finding::Verified => {
+            SourceFinding::Reusable(_) | SourceFinding::HeaderMatches | SourceFinding::Verified => {
                 source.pyc.as_ref()?;
                 None
             }
             _ => None,
         };
-        Some(Stage::Done(record.finding, file))
+        Some(CompileStage::Done(record.finding, file))
     }
 
     /// Reads the source and its installed bytecode.
-    fn inspect(&self, source: &BytecodeSource, memo_key: Digest) -> Result<Stage, BytecodeError> {
+    fn inspect(&self, source: &BytecodeSource, memo_key: Digest) -> Result<CompileStage, BytecodeError> {
         if source.content.size_hint() > MAX_SOURCE {
-            return Ok(Stage::Done(Finding::Refused(memo_key), None));
+            return Ok(CompileStage::Done(SourceFinding::Refused(memo_key), None));
         }
         if self.request.check == BytecodeCheck::Header && self.has_matching_header(source) {
-            return Ok(Stage::Done(Finding::HeaderMatches, None));
+            return Ok(CompileStage::Done(SourceFinding::HeaderMatches, None));
         }
         let bytes = source.content.read()?;
         let finding = match (&source.content, &source.pyc) {
             (Content::Host(file), Some(pyc)) => self.examine(source, &bytes, file, pyc),
             // The source is rewritten: installed bytecode is of another text.
-            (_, Some(_)) => Finding::Stale,
-            (_, None) => Finding::Missing,
+            (_, Some(_)) => SourceFinding::Stale,
+            (_, None) => SourceFinding::Missing,
         };
         if self.request.mode == BytecodeMode::Keep
-            || matches!(finding, Finding::Reusable(_) | Finding::Verified)
+            || matches!(finding, SourceFinding::Reusable(_) | SourceFinding::Verified)
         {
-            return Ok(Stage::Done(finding, None));
+            return Ok(CompileStage::Done(finding, None));
         }
         let key = key(self.identity, self.request.python.optimize, &source.path, &bytes);
         Ok(match self.store.find(key) {
-            Some(StoredResult::Compiled(file)) => Stage::Done(Finding::Compiled(key), Some(file)),
-            Some(StoredResult::Refused) => Stage::Done(Finding::Refused(key), None),
-            None => Stage::Todo(key),
+            Some(StoredResult::Compiled(file)) => {
+                CompileStage::Done(SourceFinding::Compiled(key), Some(file))
+            }
+            Some(StoredResult::Refused) => CompileStage::Done(SourceFinding::Refused(key), None),
+            None => CompileStage::Todo(key),
         })
     }
 
@@ -196,43 +202,50 @@ impl<'a> Preparation<'a> {
         }
         let Ok(start) = pyc.read_start(header::LENGTH) else { return false };
         Header::read(&start).is_ok_and(|(header, _)| {
-            matches!(header.binding, Binding::Stamp { .. }) && belongs(&header, self.format, file, [0; 8])
+            matches!(header.invalidation, Invalidation::Stamp { .. })
+                && belongs(&header, self.format, file, [0; 8])
         })
     }
 
     /// Examines an installer's bytecode: header and code.
-    fn examine(&self, source: &BytecodeSource, bytes: &[u8], file: &HostFile, pyc: &HostFile) -> Finding {
+    fn examine(
+        &self,
+        source: &BytecodeSource,
+        bytes: &[u8],
+        file: &HostFile,
+        pyc: &HostFile,
+    ) -> SourceFinding {
         if self.request.python.optimize > 0 {
-            return Finding::Missing;
+            return SourceFinding::Missing;
         }
         if self.installed == Installed::Unusable || pyc.size > TRANSFORM_LIMIT {
-            return Finding::Stale;
+            return SourceFinding::Stale;
         }
         // An unreadable file counts as stale.
-        let Ok(pyc) = pyc.read() else { return Finding::Stale };
+        let Ok(pyc) = pyc.read() else { return SourceFinding::Stale };
         let hash = source_hash(self.format, bytes);
         match Header::read(&pyc) {
-            Ok((header, _)) if header.magic != self.format.magic => Finding::Foreign(header.magic),
+            Ok((header, _)) if header.magic != self.format.magic => SourceFinding::Foreign(header.magic),
             Ok((header, _)) if belongs(&header, self.format, file, hash) => {
-                match header.binding {
-                    _ if !can_be_canonical(&pyc, &source.path.to_string()) => Finding::Stale,
+                match header.invalidation {
+                    _ if !can_be_canonical(&pyc, &source.path.to_string()) => SourceFinding::Stale,
                     // The same finding as without reading the code: one state of files is one
                     // content.
-                    Binding::Stamp { .. } => Finding::Verified,
-                    Binding::Hash(_) => Finding::Reusable(hash),
+                    Invalidation::Stamp { .. } => SourceFinding::Verified,
+                    Invalidation::Hash(_) => SourceFinding::Reusable(hash),
                 }
             }
-            _ => Finding::Stale,
+            _ => SourceFinding::Stale,
         }
     }
 
-    /// Compiles all sources in [`Stage::Todo`].
+    /// Compiles all sources in [`CompileStage::Todo`].
     fn compile(&self, found: &mut [SourceState<'_>]) -> Result<(), BytecodeError> {
         let jobs: Vec<(&BytecodeSource, Digest)> = found
             .iter()
             .filter_map(|found| match found.stage {
-                Stage::Todo(key) => Some((found.source, key)),
-                Stage::Done(..) => None,
+                CompileStage::Todo(key) => Some((found.source, key)),
+                CompileStage::Done(..) => None,
             })
             .collect();
         if jobs.is_empty() {
@@ -249,7 +262,7 @@ impl<'a> Preparation<'a> {
             Ok(Some(stage))
         })?;
         drop(jobs);
-        let todo = found.iter_mut().filter(|found| matches!(found.stage, Stage::Todo(_)));
+        let todo = found.iter_mut().filter(|found| matches!(found.stage, CompileStage::Todo(_)));
         for (found, stage) in todo.zip(stages.into_iter().flatten()) {
             found.stage = stage;
         }
@@ -271,13 +284,13 @@ impl<'a> Preparation<'a> {
         interpreter: &mut CompilerProcess,
         source: &BytecodeSource,
         key: Digest,
-    ) -> Result<Stage, BytecodeError> {
+    ) -> Result<CompileStage, BytecodeError> {
         let bytes = source.content.read()?;
         let code = match interpreter.compile(&source.path, &bytes)? {
             Outcome::Code(code) => code,
             Outcome::Refused(reason) => {
                 self.store.keep_refusal(key, &reason)?;
-                return Ok(Stage::Done(Finding::Refused(key), None));
+                return Ok(CompileStage::Done(SourceFinding::Refused(key), None));
             }
         };
         let pyc =
@@ -287,21 +300,23 @@ impl<'a> Preparation<'a> {
                 error,
             })?;
         let file = self.store.keep(key, &pyc)?;
-        Ok(Stage::Done(Finding::Compiled(key), Some(file)))
+        Ok(CompileStage::Done(SourceFinding::Compiled(key), Some(file)))
     }
 
     fn refused(&self, found: &SourceState<'_>) -> Option<Refused> {
-        let Stage::Done(Finding::Refused(key), _) = &found.stage else { return None };
+        let CompileStage::Done(SourceFinding::Refused(key), _) = &found.stage else { return None };
         Some(Refused { path: found.source.path.clone(), reason: self.store.refusal(*key) })
     }
 
     fn entry(&self, found: SourceState<'_>) -> Option<Entry> {
         let content = match found.stage {
-            Stage::Done(Finding::Reusable(hash), _) => installed(found.source, InstalledSource::Hash(hash))?,
-            Stage::Done(Finding::HeaderMatches | Finding::Verified, _) => {
+            CompileStage::Done(SourceFinding::Reusable(hash), _) => {
+                installed(found.source, InstalledSource::Hash(hash))?
+            }
+            CompileStage::Done(SourceFinding::HeaderMatches | SourceFinding::Verified, _) => {
                 installed(found.source, InstalledSource::File(found.source.content.host_file()?.clone()))?
             }
-            Stage::Done(Finding::Compiled(key), Some(file)) => {
+            CompileStage::Done(SourceFinding::Compiled(key), Some(file)) => {
                 Content::Derived { file, transform: Arc::new(Compiled(key)) }
             }
             _ => return None,

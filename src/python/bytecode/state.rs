@@ -1,7 +1,7 @@
 //! [`SourceState`]: a source on its way to bytecode.
 
 use super::BytecodeSource;
-use super::compile_memo::{Finding, MemoRecord, mark};
+use super::compile_memo::{MemoRecord, SourceFinding, mark};
 use crate::digest::Digest;
 use crate::tree::HostFile;
 
@@ -9,13 +9,13 @@ use crate::tree::HostFile;
 pub(super) struct SourceState<'a> {
     pub(super) source: &'a BytecodeSource,
     pub(super) memo_key: Digest,
-    pub(super) stage: Stage,
+    pub(super) stage: CompileStage,
 }
 
 /// The state of a source.
-pub(super) enum Stage {
+pub(super) enum CompileStage {
     /// Finished: the finding, with the compiled file if there is one.
-    Done(Finding, Option<HostFile>),
+    Done(SourceFinding, Option<HostFile>),
     /// To compile, and to store under this key.
     Todo(Digest),
 }
@@ -23,7 +23,7 @@ pub(super) enum Stage {
 impl SourceState<'_> {
     /// Returns the record for the memo.
     pub(super) fn record(&self) -> Option<MemoRecord> {
-        let Stage::Done(finding, file) = &self.stage else { return None };
+        let CompileStage::Done(finding, file) = &self.stage else { return None };
         let files = [self.source.content.host_file(), self.source.pyc.as_ref()];
         let changed = files.into_iter().flatten().map(|file| file.stamp.changed).max();
         let mark = file.as_ref().map_or(0, mark);

@@ -4,7 +4,7 @@
 //! `Lib/importlib/_bootstrap_external.py`), with one difference: the hash of an unchecked file is
 //! compared too, because an outdated unchecked file would stay outdated in the image.
 
-use super::header::{Binding, Header};
+use super::header::{Header, Invalidation};
 use super::magic::PycFormat;
 use crate::tree::HostFile;
 
@@ -13,11 +13,11 @@ use crate::tree::HostFile;
 /// `source_hash` is the hash of the source's bytes, `source` their file.
 pub(super) fn belongs(header: &Header, format: &PycFormat, source: &HostFile, source_hash: [u8; 8]) -> bool {
     header.magic == format.magic
-        && match header.binding {
-            Binding::Stamp { time, size } => {
+        && match header.invalidation {
+            Invalidation::Stamp { time, size } => {
                 u64::from(size) == source.size & 0xffff_ffff && time == stamp_time(source.stamp.modified)
             }
-            Binding::Hash(hash) => hash == source_hash,
+            Invalidation::Hash(hash) => hash == source_hash,
         }
 }
 
@@ -42,8 +42,8 @@ mod tests {
             size,
             stamp: ContentStamp { device: 1, inode: 1, modified: (seconds, nanoseconds), changed: (9, 9) },
         };
-        let stamp = |time, size| Header { magic: 3495, binding: Binding::Stamp { time, size } };
-        let hash = |hash| Header { magic: 3495, binding: Binding::Hash(hash) };
+        let stamp = |time, size| Header { magic: 3495, invalidation: Invalidation::Stamp { time, size } };
+        let hash = |hash| Header { magic: 3495, invalidation: Invalidation::Hash(hash) };
         let foreign = Header { magic: 3531, ..stamp(5, 7) };
         for (name, header, source, expected) in [
             ("same time and size", stamp(5, 7), source(5, 999, 7), true),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::compile_memo::Finding;
+use super::compile_memo::SourceFinding;
 use super::magic::PycFormat;
-use super::state::{SourceState, Stage};
+use super::state::{CompileStage, SourceState};
 use super::{BytecodeRequest, MarshalError, Refused};
 use crate::plural::first_names;
 use crate::progress::{Progress, Warning};
@@ -36,17 +36,17 @@ pub(super) fn warn_of_excluded(request: &BytecodeRequest<'_>, found: &[SourceSta
     let mut stale = Vec::new();
     let mut foreign = BTreeMap::<u16, Vec<String>>::new();
     for found in found {
-        let Stage::Done(finding, _) = &found.stage else { continue };
+        let CompileStage::Done(finding, _) = &found.stage else { continue };
         let path = found.source.path.to_string();
         match finding {
-            Finding::Stale => stale.push(path),
-            Finding::Foreign(magic) => foreign.entry(*magic).or_default().push(path),
-            Finding::Reusable(_)
-            | Finding::HeaderMatches
-            | Finding::Verified
-            | Finding::Compiled(_)
-            | Finding::Refused(_)
-            | Finding::Missing => {}
+            SourceFinding::Stale => stale.push(path),
+            SourceFinding::Foreign(magic) => foreign.entry(*magic).or_default().push(path),
+            SourceFinding::Reusable(_)
+            | SourceFinding::HeaderMatches
+            | SourceFinding::Verified
+            | SourceFinding::Compiled(_)
+            | SourceFinding::Refused(_)
+            | SourceFinding::Missing => {}
         }
     }
     let warn = |message: String, help: &str| {

@@ -514,14 +514,14 @@ mod tests {
 
     #[test]
     fn a_read_that_timed_out_is_not_tried_again() {
-        struct Silent(usize);
-        impl Read for Silent {
+        struct TimedOut(usize);
+        impl Read for TimedOut {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
                 self.0 += 1;
                 Err(io::ErrorKind::WouldBlock.into())
             }
         }
-        let mut stream = Limited::new(Silent(0), TransferLimit::rate(SECOND));
+        let mut stream = Limited::new(TimedOut(0), TransferLimit::rate(SECOND));
         for _ in 0..3 {
             assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
         }

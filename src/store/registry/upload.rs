@@ -69,7 +69,7 @@ enum UploadMode {
 }
 
 /// The outcome of one attempt.
-enum Step {
+enum AttemptOutcome {
     Done,
     /// Continue with the rest.
     On(Upload),
@@ -197,7 +197,7 @@ impl PushTarget<'_> {
         blob: &Blob,
         upload: Upload,
         mode: UploadMode,
-    ) -> Result<Step, RegistryError> {
+    ) -> Result<AttemptOutcome, RegistryError> {
         match mode {
             UploadMode::Chunks(bytes)
                 if upload.at < descriptor.size
@@ -228,9 +228,9 @@ impl PushTarget<'_> {
         };
         loop {
             upload = match self.step(descriptor, blob, upload, mode)? {
-                Step::Done => return Ok(()),
-                Step::On(upload) => upload,
-                Step::TooLarge(upload, bytes) => {
+                AttemptOutcome::Done => return Ok(()),
+                AttemptOutcome::On(upload) => upload,
+                AttemptOutcome::TooLarge(upload, bytes) => {
                     let smaller = match mode {
                         UploadMode::Whole | UploadMode::Streamed => CHUNK_BYTES.min(bytes / 2),
                         UploadMode::Chunks(_) => bytes / 2,
@@ -241,11 +241,11 @@ impl PushTarget<'_> {
                     mode = UploadMode::Chunks(smaller);
                     self.resume(&upload, descriptor)?
                 }
-                Step::Bodiless(error, upload) if matches!(mode, UploadMode::Streamed) => {
+                AttemptOutcome::Bodiless(error, upload) if matches!(mode, UploadMode::Streamed) => {
                     self.cancel(Some(upload));
                     return Err(error);
                 }
-                Step::Unchunked(error, upload) => {
+                AttemptOutcome::Unchunked(error, upload) => {
                     self.cancel(Some(upload));
                     if std::mem::replace(&mut unchunked, true) || self.bodiless.load(Ordering::Relaxed) {
                         return Err(error);
@@ -253,18 +253,18 @@ impl PushTarget<'_> {
                     mode = UploadMode::Whole;
                     self.begin()?
                 }
-                Step::Bodiless(_, upload) => {
+                AttemptOutcome::Bodiless(_, upload) => {
                     // Spare the image's other blobs the same attempt.
                     self.bodiless.store(true, Ordering::Relaxed);
                     self.cancel(Some(upload));
                     mode = UploadMode::Streamed;
                     self.begin()?
                 }
-                Step::Failed(error, _, upload) if self.stopped.load(Ordering::Relaxed) => {
+                AttemptOutcome::Failed(error, _, upload) if self.stopped.load(Ordering::Relaxed) => {
                     self.cancel(Some(upload));
                     return Err(error);
                 }
-                Step::Failed(error, asked, upload) => {
+                AttemptOutcome::Failed(error, asked, upload) => {
                     if upload.at >= good_until + GOOD_PROGRESS {
                         backoff = Backoff::new(&settings.retry);
                     }
@@ -311,7 +311,7 @@ impl PushTarget<'_> {
         blob: &Blob,
         upload: Upload,
         bytes: Option<u64>,
-    ) -> Result<Step, RegistryError> {
+    ) -> Result<AttemptOutcome, RegistryError> {
         let left = descriptor.size - upload.at;
         let size = bytes.map_or(left, |bytes| bytes.min(left));
         let mut request = Request::new(Method::PATCH, upload.location.clone())
@@ -339,25 +339,30 @@ impl PushTarget<'_> {
                 if next.at <= upload.at {
                     let reason = "the registry accepts no bytes".to_owned();
                     let error = RegistryError::Network { host: self.name.registry.clone(), reason };
-                    return Ok(Step::Failed(error, None, next));
+                    return Ok(AttemptOutcome::Failed(error, None, next));
                 }
-                Ok(Step::On(next))
+                Ok(AttemptOutcome::On(next))
             }
             Ok(response) if upload.at == 0 && matches!(response.status, 405 | 501) => {
                 let error = response.into_error(&format!("upload of a blob in {}", self.name.path()));
-                Ok(Step::Unchunked(error, upload))
+                Ok(AttemptOutcome::Unchunked(error, upload))
             }
             // Out of step: the registry has other bytes than assumed.
             Ok(response) if response.status == 416 => {
                 let (error, asked) = failure(response);
-                Ok(Step::Failed(error, asked, upload))
+                Ok(AttemptOutcome::Failed(error, asked, upload))
             }
             other => self.refused(other, upload, size),
         }
     }
 
     /// Sends the rest with the digest.
-    fn finish(&self, descriptor: &Descriptor, blob: &Blob, upload: Upload) -> Result<Step, RegistryError> {
+    fn finish(
+        &self,
+        descriptor: &Descriptor,
+        blob: &Blob,
+        upload: Upload,
+    ) -> Result<AttemptOutcome, RegistryError> {
         let size = descriptor.size - upload.at;
         let url = upload.location.with("digest", &descriptor.digest.to_string());
         let request = Request::new(Method::PUT, url).with(header::CONTENT_TYPE, "application/octet-stream");
@@ -375,16 +380,18 @@ impl PushTarget<'_> {
                         let (what, expected) = (format!("a blob of {}", self.name.path()), descriptor.digest);
                         Err(RegistryError::Digest { what, expected, found })
                     }
-                    _ => Ok(Step::Done),
+                    _ => Ok(AttemptOutcome::Done),
                 }
             }
             Ok(response) if size > 0 && refuses_bodies(response.status) => {
                 let error = response.into_error(&format!("upload of a blob in {}", self.name.path()));
-                Ok(Step::Bodiless(error, upload))
+                Ok(AttemptOutcome::Bodiless(error, upload))
             }
             // The upload succeeded, and only the response was lost.
-            Ok(response) if response.status == 404 && self.has(descriptor)? => Ok(Step::Done),
-            Err(error) if error.is_transient() && self.has(descriptor).unwrap_or(false) => Ok(Step::Done),
+            Ok(response) if response.status == 404 && self.has(descriptor)? => Ok(AttemptOutcome::Done),
+            Err(error) if error.is_transient() && self.has(descriptor).unwrap_or(false) => {
+                Ok(AttemptOutcome::Done)
+            }
             other => self.refused(other, upload, size),
         }
     }
@@ -394,28 +401,28 @@ impl PushTarget<'_> {
         response: Result<Response, RegistryError>,
         upload: Upload,
         size: u64,
-    ) -> Result<Step, RegistryError> {
+    ) -> Result<AttemptOutcome, RegistryError> {
         match response {
             Ok(response) if response.status == 413 => {
                 response.drain();
-                Ok(Step::TooLarge(upload, size))
+                Ok(AttemptOutcome::TooLarge(upload, size))
             }
             Ok(response) if response.status == 404 => {
                 let reason = format!("unknown upload in {}", self.name.path());
                 let error = RegistryError::Response { host: response.host(), reason };
                 response.drain();
-                Ok(Step::Failed(error, None, upload))
+                Ok(AttemptOutcome::Failed(error, None, upload))
             }
             Ok(response) if is_transient(response.status) => {
                 let (error, asked) = failure(response);
-                Ok(Step::Failed(error, asked, upload))
+                Ok(AttemptOutcome::Failed(error, asked, upload))
             }
             Ok(response) => {
                 let error = response.into_error(&format!("upload of a blob in {}", self.name.path()));
                 self.cancel(Some(upload));
                 Err(error)
             }
-            Err(error) if error.is_transient() => Ok(Step::Failed(error, None, upload)),
+            Err(error) if error.is_transient() => Ok(AttemptOutcome::Failed(error, None, upload)),
             Err(error) => Err(error),
         }
     }

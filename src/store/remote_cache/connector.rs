@@ -23,7 +23,7 @@ pub(super) struct Connector {
 }
 
 /// Sends requests through a client.
-struct Service {
+struct ClientService {
     client: Client,
     limit: u64,
     plain_http: PlainHttpPolicy,
@@ -35,11 +35,11 @@ impl HttpConnector for Connector {
         let plain_http =
             options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
         let plain_http = if plain_http { PlainHttpPolicy::Allowed } else { PlainHttpPolicy::Forbidden };
-        Ok(HttpClient::new(Service { client: self.client.clone(), limit: self.limit, plain_http }))
+        Ok(HttpClient::new(ClientService { client: self.client.clone(), limit: self.limit, plain_http }))
     }
 }
 
-impl HttpService for Service {
+impl HttpService for ClientService {
     fn call<'life0, 'async_trait>(
         &'life0 self,
         request: HttpRequest,
@@ -68,9 +68,9 @@ impl HttpService for Service {
     }
 }
 
-impl fmt::Debug for Service {
+impl fmt::Debug for ClientService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Service(..)")
+        f.write_str("ClientService(..)")
     }
 }
 

@@ -18,27 +18,27 @@ use crate::python::requirements::requirement::Requirement;
 #[derive(Deserialize)]
 struct PdmLock {
     #[serde(default)]
-    package: Vec<PdmPackage>,
-    metadata: PdmMetadata,
+    package: Vec<PdmLockPackage>,
+    metadata: PdmLockMetadata,
 }
 
 #[derive(Deserialize)]
-struct PdmMetadata {
+struct PdmLockMetadata {
     lock_version: Option<String>,
     #[serde(default)]
     strategy: Vec<String>,
     groups: Option<Vec<String>>,
     #[serde(default)]
-    files: BTreeMap<String, Vec<PdmFile>>,
+    files: BTreeMap<String, Vec<PdmLockFile>>,
 }
 
 #[derive(Deserialize)]
-struct PdmFile {
+struct PdmLockFile {
     hash: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct PdmPackage {
+struct PdmLockPackage {
     name: String,
     version: Option<String>,
     #[serde(default)]
@@ -50,7 +50,7 @@ struct PdmPackage {
     #[serde(default)]
     dependencies: Vec<String>,
     #[serde(default)]
-    files: Vec<PdmFile>,
+    files: Vec<PdmLockFile>,
     git: Option<String>,
     revision: Option<String>,
     subdirectory: Option<String>,
@@ -116,10 +116,10 @@ fn edge(requirement: &Requirement, of_extras: &[String]) -> DependencyEdge {
     }
 }
 
-impl PdmPackage {
+impl PdmLockPackage {
     fn distribution(
         &self,
-        metadata: &PdmMetadata,
+        metadata: &PdmLockMetadata,
         scope: LockScope<'_>,
     ) -> Result<LockedDistribution, LockError> {
         let version = self.version.as_deref().unwrap_or_default();
@@ -143,7 +143,7 @@ impl PdmPackage {
         Ok(LockedDistribution { name: self.name.clone(), source, hashes })
     }
 
-    fn node(&self, metadata: &PdmMetadata, scope: LockScope<'_>) -> Result<Node, LockError> {
+    fn node(&self, metadata: &PdmLockMetadata, scope: LockScope<'_>) -> Result<Node, LockError> {
         let of_extras: Vec<String> = self.extras.iter().map(|extra| normalize(extra)).collect();
         let dependencies = self.dependencies.iter().map(|text| {
             let parsed: Result<Requirement, _> = text.parse();

@@ -15,7 +15,7 @@ struct PipfileLock {
     #[serde(rename = "_meta")]
     meta: Meta,
     #[serde(flatten)]
-    categories: BTreeMap<String, BTreeMap<String, PipfilePackage>>,
+    categories: BTreeMap<String, BTreeMap<String, PipfileLockPackage>>,
 }
 
 #[derive(Deserialize)]
@@ -23,17 +23,17 @@ struct Meta {
     #[serde(rename = "pipfile-spec")]
     spec: Option<u32>,
     #[serde(default)]
-    sources: Vec<PipfileSource>,
+    sources: Vec<PipfileLockSource>,
 }
 
 #[derive(Deserialize)]
-struct PipfileSource {
+struct PipfileLockSource {
     name: Option<String>,
     url: String,
 }
 
 #[derive(Deserialize)]
-struct PipfilePackage {
+struct PipfileLockPackage {
     version: Option<String>,
     #[serde(default)]
     hashes: Vec<String>,
@@ -74,7 +74,7 @@ pub(super) fn read(text: &str, scope: LockScope<'_>) -> Result<Locked, LockError
     Ok(locked)
 }
 
-impl PipfilePackage {
+impl PipfileLockPackage {
     fn distribution(&self, name: &str, scope: LockScope<'_>) -> Result<LockedDistribution, LockError> {
         let hashes = self.hashes.iter().filter_map(|text| hash(text)).collect();
         let source = if let Some(git) = &self.git {

@@ -23,27 +23,27 @@ use crate::python::requirements::requirement::Requirement;
 #[derive(Deserialize)]
 struct PoetryLock {
     #[serde(default)]
-    package: Vec<PoetryPackage>,
-    metadata: PoetryMetadata,
+    package: Vec<PoetryLockPackage>,
+    metadata: PoetryLockMetadata,
 }
 
 #[derive(Deserialize)]
-struct PoetryMetadata {
+struct PoetryLockMetadata {
     #[serde(rename = "lock-version")]
     version: Option<String>,
     #[serde(default)]
-    files: BTreeMap<String, Vec<PoetryFile>>,
+    files: BTreeMap<String, Vec<PoetryLockFile>>,
     #[serde(default)]
     hashes: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
-struct PoetryFile {
+struct PoetryLockFile {
     hash: String,
 }
 
 #[derive(Deserialize)]
-struct PoetryPackage {
+struct PoetryLockPackage {
     name: String,
     version: String,
     #[serde(rename = "python-versions")]
@@ -53,12 +53,12 @@ struct PoetryPackage {
     #[serde(default)]
     develop: bool,
     #[serde(default)]
-    files: Vec<PoetryFile>,
+    files: Vec<PoetryLockFile>,
     #[serde(default)]
     dependencies: BTreeMap<String, Value>,
     #[serde(default)]
     extras: BTreeMap<String, Vec<String>>,
-    source: Option<PoetrySource>,
+    source: Option<PoetryLockSource>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +69,7 @@ enum Markers {
 }
 
 #[derive(Deserialize)]
-struct PoetrySource {
+struct PoetryLockSource {
     r#type: String,
     url: String,
     resolved_reference: Option<String>,
@@ -107,7 +107,7 @@ pub(super) fn read(text: &str, scope: LockScope<'_>) -> Result<Locked, LockError
     Ok(locked)
 }
 
-impl PoetryPackage {
+impl PoetryLockPackage {
     /// Returns true if a selected group needs the distribution in this environment.
     fn is_in(&self, scope: LockScope<'_>) -> Result<bool, LockError> {
         for group in self.groups.iter().flatten() {
@@ -128,7 +128,7 @@ impl PoetryPackage {
 
     fn distribution(
         &self,
-        metadata: &PoetryMetadata,
+        metadata: &PoetryLockMetadata,
         scope: LockScope<'_>,
         locked: &mut Locked,
     ) -> Result<LockedDistribution, LockError> {
@@ -158,7 +158,7 @@ impl PoetryPackage {
 
     fn node(
         &self,
-        metadata: &PoetryMetadata,
+        metadata: &PoetryLockMetadata,
         scope: LockScope<'_>,
         locked: &mut Locked,
     ) -> Result<Node, LockError> {
