@@ -129,16 +129,7 @@ impl Fixture {
         }
         let sections_at = start + body.bytes.len() as u64;
         if self.sections == Sections::Kept {
-            body.bytes.extend(vec![0; if wide { 64 } else { 40 }]);
-            body.u32(0);
-            body.u32(11);
-            for word in [0, 0, symbols_at, symbols_end - symbols_at] {
-                body.word(word);
-            }
-            body.u32(0);
-            body.u32(0);
-            body.word(0);
-            body.word(0);
+            body.sections(symbols_at, symbols_end - symbols_at);
         }
         let end = start + body.bytes.len() as u64;
 
@@ -207,6 +198,20 @@ impl FixtureWriter {
 
     fn word(&mut self, value: u64) {
         self.put(value, if self.wide { 8 } else { 4 });
+    }
+
+    /// Writes the null section and a `.dynsym` (`SHT_DYNSYM`) of `size` bytes.
+    fn sections(&mut self, symbols_at: u64, size: u64) {
+        self.bytes.extend(vec![0; if self.wide { 64 } else { 40 }]);
+        self.u32(0);
+        self.u32(11);
+        for word in [0, 0, symbols_at, size] {
+            self.word(word);
+        }
+        self.u32(0);
+        self.u32(0);
+        self.word(0);
+        self.word(0);
     }
 
     /// Writes a Verneed with one Vernaux for each library and version.

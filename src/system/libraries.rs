@@ -396,21 +396,12 @@ impl LibraryPlanner<'_> {
                 .map(String::as_str)
                 .collect();
             let mut search: Vec<ImagePath> = old.iter().filter_map(|entry| expand(entry, &folder)).collect();
-            if place.starts_with(programs.prefix.1) {
-                let new = moved_search_path(&old, &folder, programs);
-                if new != old.join(":") && !old.is_empty() {
-                    match elf::rewrite_search_path(host, &new) {
-                        Ok(patches) => {
-                            search = new.split(':').filter_map(|entry| expand(entry, &folder)).collect();
-                            if !patches.is_empty() {
-                                self.result.patches.insert(place.clone(), patches);
-                            }
-                        }
-                        Err(
-                            ElfError::NoSearchPath(_) | ElfError::DoesNotFit { .. } | ElfError::Shared { .. },
-                        ) => {}
-                        Err(error) => return Err(error.into()),
-                    }
+            let new = moved_search_path(&old, &folder, programs);
+            let is_moved = place.starts_with(programs.prefix.1) && !old.is_empty() && new != old.join(":");
+            if is_moved && let Some(patches) = search_path_patches(host, &new)? {
+                search = new.split(':').filter_map(|entry| expand(entry, &folder)).collect();
+                if !patches.is_empty() {
+                    self.result.patches.insert(place.clone(), patches);
                 }
             }
             for (soname, target) in needs.get(host.as_path()).into_iter().flatten() {
@@ -496,6 +487,15 @@ fn moved_search_path(old: &[&str], folder: &ImagePath, programs: &Programs<'_>) 
     }
     // An empty element would be the working directory of the process.
     if new.is_empty() { "$ORIGIN".to_owned() } else { new.join(":") }
+}
+
+/// Returns the patches that set the search path of a file; `None` if the file cannot have this path.
+fn search_path_patches(file: &Path, new: &str) -> Result<Option<Vec<Patch>>, ElfError> {
+    match elf::rewrite_search_path(file, new) {
+        Ok(patches) => Ok(Some(patches)),
+        Err(ElfError::NoSearchPath(_) | ElfError::DoesNotFit { .. } | ElfError::Shared { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns one warning for all ELF files for other machines: some wheels contain a library for each.

@@ -243,6 +243,7 @@ fn a_file_of_the_build_is_replaced_only_with_permission() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // One row for each entry.
 fn impossible_entries_are_refused_by_name() {
     let project = project();
     let at = |name: &str| project.beside(name);
@@ -470,6 +471,7 @@ fn a_plan_is_changed_and_carried_out() {
 type Change<'a> = &'a dyn Fn(&mut Plan);
 
 #[test]
+#[allow(clippy::too_many_lines)] // One row for each change.
 fn a_plan_changed_into_nonsense_is_refused_by_name() {
     let project = Project::tiny();
     let builder = builder(&project);

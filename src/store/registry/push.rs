@@ -69,20 +69,28 @@ impl PushTarget<'_> {
         std::thread::scope(|scope| {
             for _ in 0..self.session.settings.transfers.get().min(blobs.len()) {
                 scope.spawn(|| {
-                    while !self.stopped.load(Ordering::Relaxed) {
-                        let Some((descriptor, blob)) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                            break;
-                        };
-                        if let Err(error) = self.ensure(descriptor, blob) {
-                            // Report the first error: others may be consequences.
-                            failed.lock_forgiving().get_or_insert(error);
-                            self.stopped.store(true, Ordering::Relaxed);
-                        }
+                    let following = || blobs.get(next.fetch_add(1, Ordering::Relaxed));
+                    if let Err(error) = self.ensure_each(std::iter::from_fn(following)) {
+                        // Report the first error: others may be consequences.
+                        failed.lock_forgiving().get_or_insert(error);
+                        self.stopped.store(true, Ordering::Relaxed);
                     }
                 });
             }
         });
         failed.into_inner_forgiving().map_or(Ok(()), Err)
+    }
+
+    /// Uploads the missing ones of `blobs` until an upload fails, here or on another thread.
+    fn ensure_each<'b>(
+        &self,
+        mut blobs: impl Iterator<Item = &'b (&'b Descriptor, &'b Blob)>,
+    ) -> Result<(), RegistryError> {
+        while !self.stopped.load(Ordering::Relaxed) {
+            let Some((descriptor, blob)) = blobs.next() else { break };
+            self.ensure(descriptor, blob)?;
+        }
+        Ok(())
     }
 
     /// Puts a document after everything below.
