@@ -167,7 +167,11 @@ impl Builder {
         check: BytecodeCheck,
         progress: &dyn Progress,
     ) -> Result<Assembled, BuildError> {
-        let (recipe, others) = self.resolve_all()?;
+        let (mut recipe, mut others) = self.resolve_all()?;
+        let selected = self.select_server(&mut recipe, &mut others);
+        if let Some(warning) = &selected.warning {
+            progress.warn(warning.clone());
+        }
         let created = self.epoch.unwrap_or(CONSTANT_TIME);
         let created_text =
             rfc3339(created).ok().filter(|_| created >= 0).ok_or(BuildError::Epoch(created))?;
@@ -206,7 +210,7 @@ impl Builder {
             progress,
         };
         let Decisions { facts, source, process, others: processes, layers, below, pending_plan } =
-            self.decide(plan_cache, &inputs)?;
+            self.decide(plan_cache, &inputs).map_err(|error| selected.advise(error))?;
         let own_names = own_names(&below, &layers, (&extra, &appended))?;
         forward_warnings(progress, &source.warnings);
         let scanner = planner.scanner(&facts);

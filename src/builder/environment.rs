@@ -8,6 +8,7 @@ use crate::progress::Progress;
 use crate::python::environment::venv;
 use crate::python::provision::Provision;
 use crate::recipe::Recipe;
+use crate::service::hints::Hints;
 use crate::settings::PythonRequest;
 
 impl Builder {
@@ -25,11 +26,14 @@ impl Builder {
         if let Some(folder) = found {
             return Ok(folder);
         }
+        let hints = Hints::read(&self.root);
+        let suggested = hints.python_version.as_ref().map(|(version, _)| version.as_str());
         let provision = Provision {
             context: &self.root,
             cache: self.cache.as_deref().unwrap_or(work),
             selection: &recipe.dependencies(),
             python: recipe.python.as_ref().map(PythonRequest::as_str),
+            suggested_python: suggested,
             path: Some(&self.search_path),
             installations: &self.installations,
             progress,

@@ -13,34 +13,13 @@ use crate::plan::Finding;
 use crate::python::normalize;
 use crate::python::requirements::closure::DeclaredDependencies;
 use crate::python::requirements::declaration::DependencySelection;
-use crate::service::Distributions;
 use crate::service::hints::{HintRole, Hints};
 use crate::service::processes::{self, ProposedProcess};
+use crate::service::{Distributions, with_implied};
 use crate::traced_fs;
 
 /// The largest lock file read, in bytes.
 const LOCK_LIMIT: u64 = 32 << 20;
-
-/// Distributions that others require, as far as they decide the server: a distribution with an extra
-/// or without (`""`), and the required ones.
-const IMPLIED: [(&str, &str, &[&str]); 16] = [
-    ("fastapi", "standard", &["uvicorn", "fastapi-cli", "starlette"]),
-    ("fastapi", "all", &["uvicorn", "fastapi-cli", "starlette"]),
-    ("fastapi", "", &["starlette"]),
-    ("litestar", "standard", &["uvicorn"]),
-    ("quart", "", &["hypercorn", "flask"]),
-    ("channels", "daphne", &["daphne"]),
-    ("connexion", "uvicorn", &["uvicorn"]),
-    ("dash", "", &["flask"]),
-    ("gradio", "", &["uvicorn", "fastapi", "starlette"]),
-    ("sanic", "", &["uvloop", "httptools"]),
-    ("uvicorn", "standard", &["uvloop", "httptools"]),
-    ("uvicorn-worker", "", &["uvicorn", "gunicorn"]),
-    ("flask-appbuilder", "", &["flask"]),
-    ("djangorestframework", "", &["django"]),
-    ("apiflask", "", &["flask"]),
-    ("nicegui", "", &["fastapi", "uvicorn"]),
-];
 
 /// The service of a project, as far as it can be found.
 #[derive(Debug)]
@@ -74,7 +53,8 @@ impl Builder {
     /// # Errors
     /// If the settings or the source cannot be read. A service that is not found is part of the result.
     pub fn explain(&self) -> Result<Explanation, BuildError> {
-        let recipe = self.resolve()?;
+        let mut recipe = self.resolve()?;
+        let selected = self.select_server(&mut recipe, &mut []);
         let (listing, _) = self.listing(&recipe, None)?;
         let included = self.declared(&recipe.dependencies());
         let distributions =
@@ -89,6 +69,10 @@ impl Builder {
             installed: &|_| Ok(None),
         };
         let (mut findings, error) = inputs.explain();
+        let error = error.map(|error| selected.advise(error));
+        findings.extend(
+            selected.warning.map(|warning| Finding::new("dependencies", warning.subject, warning.message)),
+        );
         let proposed = processes::propose(&ListedSource(&listing), &|name| included.contains(name));
         let is_new = |process: &&ProposedProcess| {
             !recipe.processes.contains_key(&process.name)
@@ -102,17 +86,7 @@ impl Builder {
     fn declared(&self, selection: &DependencySelection) -> BTreeSet<String> {
         let declared = DeclaredDependencies::read(&self.root, selection).unwrap_or_default();
         let named = declared.into_named().map(|requirement| (requirement.name, requirement.extras));
-        let mut pending: Vec<(String, Vec<String>)> = named.collect();
-        let mut names = BTreeSet::new();
-        while let Some((name, extras)) = pending.pop() {
-            let implied = IMPLIED.iter().filter(|(of, extra, _)| {
-                *of == name && (extra.is_empty() || extras.iter().any(|given| given == extra))
-            });
-            for name in implied.flat_map(|(_, _, implied)| *implied).filter(|name| !names.contains(**name)) {
-                pending.push(((*name).to_owned(), Vec::new()));
-            }
-            names.insert(name);
-        }
+        let mut names = with_implied(named);
         names.extend(self.locked());
         names
     }

@@ -34,6 +34,7 @@ mod prepare;
 mod python;
 mod remote_cache;
 mod selection;
+mod server_dependencies;
 mod service;
 mod source;
 mod system;

@@ -226,6 +226,8 @@ pub struct Recipe {
     pub is_port_set: bool,
     /// True if the stop signal is set outside the recipe.
     pub is_stop_signal_set: bool,
+    /// True if extras, groups or requirement files are set outside the recipe.
+    pub is_selection_set: bool,
     pub workers: u16,
     /// `None` if not set: uvloop if installed.
     pub event_loop: Option<EventLoop>,
@@ -335,6 +337,10 @@ fn check_process(all: &Settings) -> Result<(), RecipeError> {
     Ok(())
 }
 
+fn selects_dependencies(settings: &Settings) -> bool {
+    settings.extras.is_some() || settings.groups.is_some() || settings.requirements.is_some()
+}
+
 impl ResolvedHealthcheck {
     fn resolve(setting: HealthcheckSetting) -> Result<Option<Self>, RecipeError> {
         let HealthcheckSetting::On(table) = setting else { return Ok(None) };
@@ -367,8 +373,9 @@ impl Recipe {
         };
         let (asked, is_port_set) = (enables_check(&above), above.port.is_some());
         let is_stop_signal_set = above.stop_signal.is_some();
+        let is_selection_set = selects_dependencies(&above);
         let recipe = Self::complete(target, above.over(below))?.with_explicit_check(asked);
-        Ok(Self { is_port_set, is_stop_signal_set, ..recipe })
+        Ok(Self { is_port_set, is_stop_signal_set, is_selection_set, ..recipe })
     }
 
     fn with_explicit_check(mut self, asked: bool) -> Self {
@@ -391,9 +398,10 @@ impl Recipe {
         let asked = levels.into_iter().any(enables_check);
         let is_port_set = levels.into_iter().any(|settings| settings.port.is_some());
         let is_stop_signal_set = levels.into_iter().any(|settings| settings.stop_signal.is_some());
+        let is_selection_set = levels.into_iter().any(selects_dependencies);
         let all = flags.over(files).over(project).over(builtin);
         let recipe = Self::complete(target, all)?.with_explicit_check(asked);
-        Ok(Self { is_port_set, is_stop_signal_set, ..recipe })
+        Ok(Self { is_port_set, is_stop_signal_set, is_selection_set, ..recipe })
     }
 
     /// Refuses keys that have no meaning in the settings of a project in `file`.
@@ -457,6 +465,7 @@ impl Recipe {
             service: None,
             is_port_set: false,
             is_stop_signal_set: false,
+            is_selection_set: false,
             host: require("host", all.host)?,
             port: require("port", all.port)?.get(),
             workers: require("workers", all.workers)?.get(),
@@ -488,6 +497,14 @@ impl Recipe {
             compression: require("compression", all.compression)?,
             max_size: all.max_size,
         })
+    }
+
+    /// Selects the dependencies that the image needs.
+    pub(crate) fn select(&mut self, selection: DependencySelection) {
+        self.extras = selection.extras;
+        self.groups = selection.groups;
+        self.requirements =
+            selection.requirements.iter().map(|file| file.to_string_lossy().into_owned()).collect();
     }
 
     /// Returns the dependencies that the image needs.

@@ -2,6 +2,27 @@
 
 use std::collections::BTreeSet;
 
+/// Distributions that others require, as far as they decide the server: a distribution with an extra
+/// or without (`""`), and the required ones.
+const IMPLIED: [(&str, &str, &[&str]); 16] = [
+    ("fastapi", "standard", &["uvicorn", "fastapi-cli", "starlette"]),
+    ("fastapi", "all", &["uvicorn", "fastapi-cli", "starlette"]),
+    ("fastapi", "", &["starlette"]),
+    ("litestar", "standard", &["uvicorn"]),
+    ("quart", "", &["hypercorn", "flask"]),
+    ("channels", "daphne", &["daphne"]),
+    ("connexion", "uvicorn", &["uvicorn"]),
+    ("dash", "", &["flask"]),
+    ("gradio", "", &["uvicorn", "fastapi", "starlette"]),
+    ("sanic", "", &["uvloop", "httptools"]),
+    ("uvicorn", "standard", &["uvloop", "httptools"]),
+    ("uvicorn-worker", "", &["uvicorn", "gunicorn"]),
+    ("flask-appbuilder", "", &["flask"]),
+    ("djangorestframework", "", &["django"]),
+    ("apiflask", "", &["flask"]),
+    ("nicegui", "", &["fastapi", "uvicorn"]),
+];
+
 /// The distributions of an environment or of a declaration, by normalized names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Distributions {
@@ -42,6 +63,22 @@ impl Distributions {
     pub(crate) fn excludes(&self, name: &str) -> bool {
         self.excluded.contains(name)
     }
+}
+
+/// Returns normalized names of requirements, given with their extras, and of those that they imply.
+pub(crate) fn with_implied(named: impl Iterator<Item = (String, Vec<String>)>) -> BTreeSet<String> {
+    let mut pending: Vec<(String, Vec<String>)> = named.collect();
+    let mut names = BTreeSet::new();
+    while let Some((name, extras)) = pending.pop() {
+        let implied = IMPLIED.iter().filter(|(of, extra, _)| {
+            *of == name && (extra.is_empty() || extras.iter().any(|given| given == extra))
+        });
+        for name in implied.flat_map(|(_, _, implied)| *implied).filter(|name| !names.contains(**name)) {
+            pending.push(((*name).to_owned(), Vec::new()));
+        }
+        names.insert(name);
+    }
+    names
 }
 
 #[cfg(test)]

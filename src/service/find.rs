@@ -10,6 +10,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::command::{self, is_installed, requirement, servers_for};
+use super::dependencies::OptionalServer;
 use super::distributions::Distributions;
 use super::django::DjangoProject;
 use super::hints::{HintRole, Hints};
@@ -143,6 +144,19 @@ pub enum ServiceError {
         /// The advice.
         help: String,
     },
+}
+
+impl ServiceError {
+    /// Names an optional dependency that has a server, for an image without one.
+    pub(crate) fn with_optional(self, part: &OptionalServer) -> Self {
+        match self {
+            Self::NoServer { what, servers, help } => {
+                let way = format!("write {} to [tool.ipo-oci] for {}", part.setting(), part.server);
+                Self::NoServer { what, servers, help: format!("{way} of the {part}, or {help}") }
+            }
+            other => other,
+        }
+    }
 }
 
 impl Advice for ServiceError {
@@ -501,7 +515,7 @@ impl ServiceSearch<'_> {
     ) -> Result<(ServerKind, String), ServiceError> {
         let suitable = servers_for(interface, framework);
         if let Some(name) = self.server {
-            return self.named_server(kind_of(name), application, interface, &suitable);
+            return self.named_server(ServerKind::of_name(name), application, interface, &suitable);
         }
         let hinted = self.hints.iter().find_map(|hint| {
             let kind = Server::of(&hint.words)?.kind;
@@ -682,21 +696,6 @@ fn interface_name(interface: Interface) -> &'static str {
         Interface::Wsgi => "WSGI",
         Interface::Aiohttp => "aiohttp",
         Interface::Program => "standalone",
-    }
-}
-
-fn kind_of(name: ServerName) -> ServerKind {
-    match name {
-        ServerName::Uvicorn => ServerKind::Uvicorn,
-        ServerName::Gunicorn => ServerKind::Gunicorn,
-        ServerName::Hypercorn => ServerKind::Hypercorn,
-        ServerName::Granian => ServerKind::Granian,
-        ServerName::Daphne => ServerKind::Daphne,
-        ServerName::Waitress => ServerKind::Waitress,
-        ServerName::Uwsgi => ServerKind::Uwsgi,
-        ServerName::Fastapi => ServerKind::Fastapi,
-        ServerName::Sanic => ServerKind::Sanic,
-        ServerName::Aiohttp => ServerKind::Aiohttp,
     }
 }
 

@@ -4,6 +4,7 @@
 //! the servers, `command` the command line of each for an application.
 
 pub(crate) mod command;
+pub(crate) mod dependencies;
 mod distributions;
 mod django;
 pub(crate) mod find;
@@ -13,7 +14,7 @@ pub(crate) mod processes;
 mod proposal;
 pub(crate) mod server;
 
-pub(crate) use distributions::Distributions;
+pub(crate) use distributions::{Distributions, with_implied};
 pub use find::{Finding, ServiceError};
 pub(crate) use find::{Program, ServiceSearch, StartHint};
 pub use hints::{dockerfile_instructions, fuzz};

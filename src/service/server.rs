@@ -5,6 +5,8 @@
 //! (`GRANIAN_*`), hypercorn 0.18, daphne 4.2, waitress 3.0, uWSGI 2.0, fastapi-cli 0.0.34, litestar
 //! 2.25, flask 3.1, Sanic 25, aiohttp 3.13, Streamlit 1.51 (`STREAMLIT_SERVER_*`) and Django 5.2.
 
+use crate::settings::ServerName;
+
 /// A server started by a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Server {
@@ -65,6 +67,22 @@ impl ServerKind {
         Self::Streamlit,
         Self::Runserver,
     ];
+
+    /// Returns the server of a setting.
+    pub(crate) fn of_name(name: ServerName) -> Self {
+        match name {
+            ServerName::Uvicorn => Self::Uvicorn,
+            ServerName::Gunicorn => Self::Gunicorn,
+            ServerName::Hypercorn => Self::Hypercorn,
+            ServerName::Granian => Self::Granian,
+            ServerName::Daphne => Self::Daphne,
+            ServerName::Waitress => Self::Waitress,
+            ServerName::Uwsgi => Self::Uwsgi,
+            ServerName::Fastapi => Self::Fastapi,
+            ServerName::Sanic => Self::Sanic,
+            ServerName::Aiohttp => Self::Aiohttp,
+        }
+    }
 
     /// Returns the program's name.
     pub(crate) fn name(self) -> &'static str {

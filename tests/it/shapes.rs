@@ -164,6 +164,33 @@ fn a_lock_that_is_not_followed_is_a_warning() {
 }
 
 #[test]
+fn the_group_with_the_server_is_included() {
+    requires("uv");
+    let pyproject = "[project]\nname = \"x\"\nversion = \"1\"\ndependencies = [\"bottle\"]\n\
+                     [dependency-groups]\nGROUP = [\"waitress\"]\n";
+    let files = |group: &str, settings: &str| {
+        let pyproject = pyproject.replace("GROUP", group) + settings;
+        Project::of(&[("app.py", "import bottle\napp = bottle.Bottle()\n"), ("pyproject.toml", &pyproject)])
+    };
+    let project = files("prod", "");
+    let explained = run(project.command("explain").current_dir(project.path())).success();
+    let included =
+        "dependencies group `prod` (included: it has waitress, and no other dependency is a server)";
+    assert!(explained.text().contains(included), "{}", explained.describe());
+    let outcome = plan(&project, Installer::Uv, &[]).success();
+    assert!(plan_contains(&outcome, "waitress", ""), "{}", outcome.describe());
+    assert!(outcome.stderr.contains("write groups = [\"prod\"]"), "{}", outcome.describe());
+    let way = "write groups = [\"load\"] to [tool.ipo-oci] for waitress of the group `load`";
+    for (group, settings, is_advised) in
+        [("load", "", true), ("prod", "[tool.ipo-oci]\ngroups = []\n", false)]
+    {
+        let outcome = plan(&files(group, settings), Installer::Uv, &[]).exits_with(1);
+        assert!(outcome.stderr.contains("server not found"), "{}", outcome.describe());
+        assert_eq!(outcome.stderr.contains(way), is_advised, "{}", outcome.describe());
+    }
+}
+
+#[test]
 fn groups_are_included_by_name() {
     requires("uv");
     let groups = "[dependency-groups]\nworker = [\"six\", {include-group = \"more\"}]\nmore = [\"certifi\"]\n\

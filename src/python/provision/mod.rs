@@ -17,6 +17,7 @@ mod dependencies;
 mod lock;
 pub(super) mod manifest;
 mod python;
+mod wheels;
 mod workspace;
 
 pub(crate) use python::is_python_request;
@@ -34,6 +35,7 @@ pub use self::lock::LockKind;
 use self::lock::{LockError, LockScope, Locked};
 use self::manifest::{Manifest, ManifestMatch};
 use self::python::{PythonChoice, PythonDemands};
+use self::wheels::LockedWheels;
 pub use self::workspace::member_folder;
 use self::workspace::{LockLookup, UvLock};
 use crate::digest::Hasher;
@@ -111,6 +113,8 @@ pub struct Provision<'a> {
     pub selection: &'a DependencySelection,
     /// The requested Python: a version or a range. Default: that of the project's files.
     pub python: Option<&'a str>,
+    /// The version of Python in the Dockerfile's base image: preferred to the newest one.
+    pub suggested_python: Option<&'a str>,
     /// The value of `PATH`, searched for tools and interpreters.
     pub path: Option<&'a OsStr>,
     /// Folders of Python installations, each in its own subfolder.
@@ -306,7 +310,16 @@ impl<'a> Provision<'a> {
             default_groups: DefaultGroups::Included,
             requirements: Vec::new(),
         };
-        Self { context, cache, selection: &MAIN, python: None, path: None, installations: &[], progress }
+        Self {
+            context,
+            cache,
+            selection: &MAIN,
+            python: None,
+            suggested_python: None,
+            path: None,
+            installations: &[],
+            progress,
+        }
     }
 }
 
@@ -408,11 +421,17 @@ impl Provision<'_> {
             _ => None,
         };
         let is_of_pipenv = matches!(self.declaration(), Some(Declaration::Pipfile));
-        let demands = PythonDemands::read(self.context, (lock_root, is_of_pipenv), self.python);
+        let demands = PythonDemands::read(self.context, (lock_root, is_of_pipenv), self.python)
+            .suggest(self.suggested_python);
+        let lock_file = match origin {
+            ProvisionSource::UvLock => lock_root.map(|root| root.join("uv.lock")),
+            ProvisionSource::Lock(kind) => Some(self.context.join(kind.file())),
+            _ => None,
+        };
         let mut first_error = None;
         let folder = self.cache.join("venv");
         fs_err::create_dir_all(&folder).map_err(FileError::of("create", &folder))?;
-        let (pythons, warning) = self.pythons(&demands, uv.is_some())?;
+        let (pythons, warning) = self.pythons(&demands, uv.is_some(), lock_file.as_deref())?;
         if let Some(warning) = warning {
             self.progress.warn(warning);
         }
@@ -463,6 +482,7 @@ impl Provision<'_> {
         &self,
         demands: &PythonDemands,
         has_uv: bool,
+        lock_file: Option<&Path>,
     ) -> Result<(Vec<ChosenInterpreter>, Option<Warning>), ProvisionError> {
         if matches!(demands.choose(&[]), PythonChoice::Any) {
             return Ok((vec![ChosenInterpreter::Default], None));
@@ -473,7 +493,11 @@ impl Provision<'_> {
         let interpreters: Vec<Interpreter> = found.interpreters.into_iter().filter(can_make).collect();
         match (demands.choose(&interpreters), demands.for_uv()) {
             (PythonChoice::Any, _) => Ok((vec![ChosenInterpreter::Default], None)),
-            (PythonChoice::Fitting(fitting, warning), _) => {
+            (PythonChoice::Fitting(mut fitting, warning), _) => {
+                if let [_, _, ..] = fitting[..] {
+                    let lock = lock_file.and_then(|file| std::fs::read_to_string(file).ok());
+                    demands.prefer(&mut fitting, &LockedWheels::find(&lock.unwrap_or_default()));
+                }
                 let program =
                     |interpreter: &Interpreter| ChosenInterpreter::Program(Box::new(interpreter.clone()));
                 Ok((fitting.into_iter().take(PYTHONS_TRIED).map(program).collect(), warning))

@@ -4,11 +4,16 @@
 //! chooses one version of the range by a pin (`.python-version` of pyenv and uv, `runtime.txt` of
 //! Heroku, `.tool-versions` of asdf, Pipenv's `python_version`). A pin that this machine cannot
 //! follow is a warning as long as another interpreter is in the range.
+//!
+//! Without a pin, the newest interpreter is preferred, with two exceptions: the version of the
+//! Dockerfile's base image, and an older one for which the lock has all wheels.
 
 use std::path::{Path, PathBuf};
 
 use pep440_rs::Version;
 
+use super::wheels::LockedWheels;
+use crate::platform::Platform;
 use crate::progress::Warning;
 use crate::python::interpreter::Interpreter;
 use crate::python::requirements::poetry::Constraint;
@@ -28,6 +33,8 @@ pub(super) struct PythonDemands {
     /// All of them apply.
     ranges: Vec<Demand>,
     pin: Option<Demand>,
+    /// Preferred in the ranges, without a warning if this machine has no such interpreter.
+    suggestion: Option<Constraint>,
 }
 
 /// The demand of one file.
@@ -111,11 +118,31 @@ impl PythonDemands {
         demands
     }
 
+    /// Adds the version of the Dockerfile's base image, `3.12`.
+    pub(super) fn suggest(mut self, version: Option<&str>) -> Self {
+        self.suggestion = version.and_then(|version| {
+            // An image with another patch version is as good.
+            let (major, minor) = minor_of(version)?;
+            version_prefix(&format!("{major}.{minor}"))
+        });
+        self
+    }
+
+    /// Orders fitting interpreters: those of the suggested version first, then those for which the lock
+    /// has all wheels.
+    pub(super) fn prefer(&self, fitting: &mut [&Interpreter], wheels: &LockedWheels) {
+        let machine = Platform::of_this_program().machine();
+        let is_suggested = |interpreter: &Interpreter| {
+            self.suggestion.as_ref().is_some_and(|versions| allows(versions, interpreter))
+        };
+        fitting.sort_by_key(|interpreter| {
+            (!is_suggested(interpreter), wheels.lacking(interpreter.version, &machine).is_some())
+        });
+    }
+
     /// Chooses among the interpreters of this machine, which are ordered from newest to oldest.
     pub(super) fn choose<'a>(&self, interpreters: &'a [Interpreter]) -> PythonChoice<'a> {
-        let fits = |demand: &Demand, interpreter: &Interpreter| {
-            interpreter.full_version.parse().is_ok_and(|version: Version| demand.versions.allows(&version))
-        };
+        let fits = |demand: &Demand, interpreter: &Interpreter| allows(&demand.versions, interpreter);
         if let Some(request) = &self.request {
             let fitting: Vec<&Interpreter> =
                 interpreters.iter().filter(|interpreter| fits(request, interpreter)).collect();
@@ -136,7 +163,13 @@ impl PythonDemands {
             newest_of_minors(in_range.iter().filter(is_stable).copied())
         };
         let Some(pin) = &self.pin else {
+            let is_suggested = |interpreter: &&Interpreter| {
+                self.suggestion.as_ref().is_some_and(|versions| allows(versions, interpreter))
+            };
             return match (&self.ranges[..], &stable()[..]) {
+                ([], stable) if stable.iter().any(is_suggested) => {
+                    PythonChoice::Fitting(stable.iter().copied().filter(is_suggested).collect(), None)
+                }
                 ([], _) => PythonChoice::Any,
                 (_, []) => PythonChoice::None,
                 (_, stable) => PythonChoice::Fitting(stable.to_vec(), None),
@@ -196,6 +229,10 @@ impl PythonDemands {
             }
         }
     }
+}
+
+fn allows(versions: &Constraint, interpreter: &Interpreter) -> bool {
+    interpreter.full_version.parse().is_ok_and(|version: Version| versions.allows(&version))
 }
 
 /// Returns true for a valid setting `python`: a version (`3.12`, `3.12.1`) or a range (`>=3.11,<3.13`).
@@ -381,6 +418,38 @@ mod tests {
         }
         assert!(["3", "3.12", "3.12.1", ">=3.11"].iter().all(|text| is_python_request(text)));
         assert!(!["", "newest", "python3.12"].iter().any(|text| is_python_request(text)));
+    }
+
+    #[test]
+    fn the_base_image_and_the_lock_decide_without_a_pin() {
+        let of_lock = r#"file = "asyncpg-0.29.0-cp311-cp311-manylinux_2_17_MACHINE.whl""#
+            .replace("MACHINE", &Platform::of_this_program().machine());
+        let range = ("pyproject.toml", "[project]\nrequires-python = '>=3.9'");
+        let versions = ["3.15.0a2", "3.13.0", "3.12.1", "3.11.7"];
+        for (files, suggested, lock, expected) in [
+            (&[range][..], None, "", "3.13.0"),
+            (&[range], Some("3.12"), "", "3.12.1"),
+            (&[range], Some("3.12.9"), "", "3.12.1"),
+            (&[range], Some("3.8"), "", "3.13.0"),
+            (&[range], None, &*of_lock, "3.11.7"),
+            (&[range], Some("3.12"), &of_lock, "3.12.1"),
+            (&[range, (".python-version", "3.13")], Some("3.12"), &of_lock, "3.13.0"),
+            (&[], Some("3.12"), "", "3.12.1"),
+            (&[], Some("3.8"), "", "any"),
+        ] {
+            let folder = folder(files);
+            let demands = PythonDemands::read(folder.path(), (None, true), None).suggest(suggested);
+            let interpreters: Vec<Interpreter> = versions.map(interpreter).into();
+            let found = match demands.choose(&interpreters) {
+                PythonChoice::Fitting(mut fitting, None) => {
+                    demands.prefer(&mut fitting, &LockedWheels::find(lock));
+                    fitting[0].full_version.clone()
+                }
+                PythonChoice::Any => "any".to_owned(),
+                other => format!("{other:?}"),
+            };
+            assert_eq!(found, expected, "{files:?} {suggested:?} {lock}");
+        }
     }
 
     #[test]

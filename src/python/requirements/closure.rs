@@ -357,7 +357,7 @@ pub fn all_installed(venv: &Venv) -> BTreeSet<String> {
     search.closure.members.into_keys().collect()
 }
 
-pub(in crate::python) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
+pub(crate) fn read_pyproject(path: &Path) -> Result<Option<PyProject>, ClosureError> {
     if !traced_fs::is_there(path) {
         return Ok(None);
     }

@@ -1,0 +1,55 @@
+//! The optional dependencies with the project's server: selected if the settings select none.
+
+use super::{BuildError, Builder};
+use crate::progress::Warning;
+use crate::recipe::{Recipe, SERVICE};
+use crate::service::dependencies::{OptionalServer, find, usual};
+use crate::service::hints::Hints;
+use crate::service::server::ServerKind;
+
+impl Builder {
+    /// Selects the optional dependencies with the server in all recipes, if the settings select none.
+    pub(super) fn select_server(&self, recipe: &mut Recipe, others: &mut [Recipe]) -> SelectedServer {
+        // All processes share the environment of `web`.
+        if recipe.is_selection_set || !recipe.compiled_for.iter().any(|word| word == SERVICE) {
+            return SelectedServer::default();
+        }
+        let server = recipe.server.map(|name| ServerKind::of_name(name).distributions());
+        let found = find(&self.root, &recipe.dependencies(), server);
+        if found.is_empty() {
+            return SelectedServer::default();
+        }
+        let hints = Hints::read(&self.root);
+        let Some(part) = usual(&found, hints.dockerfile.as_ref()) else {
+            return SelectedServer { warning: None, advised: found.into_iter().next() };
+        };
+        for recipe in std::iter::once(recipe).chain(others) {
+            let mut selection = recipe.dependencies();
+            part.add_to(&mut selection);
+            recipe.select(selection);
+        }
+        let message = format!("included: it has {}, and no other dependency is a server", part.server);
+        let help = format!("write {} to [tool.ipo-oci], or another selection", part.setting());
+        let warning = Warning::new(part.to_string(), message).with_help(help);
+        SelectedServer { warning: Some(warning), advised: None }
+    }
+}
+
+/// The optional dependencies with the server.
+#[derive(Debug, Default)]
+pub(super) struct SelectedServer {
+    /// A warning about selected ones.
+    pub(super) warning: Option<Warning>,
+    /// The first ones that could be selected.
+    advised: Option<OptionalServer>,
+}
+
+impl SelectedServer {
+    /// Adds advice to the error of an image without a server.
+    pub(super) fn advise(&self, error: BuildError) -> BuildError {
+        match (error, &self.advised) {
+            (BuildError::Service(error), Some(part)) => error.with_optional(part).into(),
+            (error, _) => error,
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! [`OptionalServer`]: the part of a project's optional dependencies that has its server.
+//!
+//! Many projects declare the server apart from their main dependencies: in a group `prod`, an extra
+//! `server` or a file `requirements-prod.txt`. A part is selected if it has a usual name, or if a
+//! command of the Dockerfile that installs distributions names it; others are advice.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::distributions::with_implied;
+use super::hints::dockerfile::Dockerfile;
+use crate::python::requirements::closure::{DeclaredDependencies, DependencySource, read_pyproject};
+use crate::python::requirements::declaration::{Declaration, DependencySelection};
+use crate::python::requirements::requirement::Requirement;
+use crate::traced_fs;
+
+/// Distributions that serve applications of any framework.
+const SERVERS: [&str; 11] = [
+    "uvicorn",
+    "gunicorn",
+    "hypercorn",
+    "granian",
+    "daphne",
+    "waitress",
+    "uwsgi",
+    "pyuwsgi",
+    "fastapi-cli",
+    "cheroot",
+    "bjoern",
+];
+
+/// Frameworks with a server of their own.
+const OWN_SERVERS: [&str; 7] = ["sanic", "aiohttp", "streamlit", "gradio", "nicegui", "tornado", "robyn"];
+
+/// Frameworks that need a server. A project of one may use `aiohttp` as a client.
+const FRAMEWORKS: [&str; 12] = [
+    "django",
+    "flask",
+    "fastapi",
+    "starlette",
+    "litestar",
+    "quart",
+    "falcon",
+    "bottle",
+    "connexion",
+    "blacksheep",
+    "dash",
+    "pyramid",
+];
+
+/// Usual names of a part with the server, the likeliest first.
+const NAMES: [&str; 20] = [
+    "prod",
+    "production",
+    "deploy",
+    "deployment",
+    "server",
+    "webserver",
+    "web",
+    "serve",
+    "asgi",
+    "wsgi",
+    "docker",
+    "container",
+    "heroku",
+    "cloud",
+    "api",
+    "app",
+    "backend",
+    "runtime",
+    "standard",
+    "main",
+];
+
+/// Names of parts for development.
+const DEVELOPMENT: [&str; 14] = [
+    "dev",
+    "develop",
+    "development",
+    "test",
+    "tests",
+    "testing",
+    "lint",
+    "docs",
+    "doc",
+    "ci",
+    "local",
+    "debug",
+    "typing",
+    "e2e",
+];
+
+/// Commands that install distributions.
+const INSTALLERS: [&str; 12] = [
+    "pip install",
+    "pip3 install",
+    "pip wheel",
+    "uv sync",
+    "uv pip",
+    "uv export",
+    "poetry install",
+    "poetry export",
+    "pdm install",
+    "pdm sync",
+    "pipenv install",
+    "pipenv sync",
+];
+
+/// A part of a project's dependencies with a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OptionalServer {
+    part: Part,
+    /// The distribution of the server.
+    pub(crate) server: &'static str,
+}
+
+/// A part of a project's dependencies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Group(String),
+    Extra(String),
+    /// A requirement file, and those that replace the project's own selection.
+    File(String, Vec<PathBuf>),
+}
+
+impl OptionalServer {
+    /// Returns the name of the part.
+    fn name(&self) -> &str {
+        match &self.part {
+            Part::Group(name) | Part::Extra(name) | Part::File(name, _) => name,
+        }
+    }
+
+    /// Returns the word that makes the name of the part: `prod` of `requirements/prod.txt`.
+    fn word(&self) -> &str {
+        match &self.part {
+            Part::File(name, _) => word_of_file(name).unwrap_or_default(),
+            _ => self.name(),
+        }
+    }
+
+    /// Adds the part to a selection.
+    pub(crate) fn add_to(&self, selection: &mut DependencySelection) {
+        match &self.part {
+            Part::Group(name) => selection.groups.push(name.clone()),
+            Part::Extra(name) => selection.extras.push(name.clone()),
+            Part::File(_, files) => selection.requirements.clone_from(files),
+        }
+    }
+
+    /// Returns the setting that selects the part: `groups = ["prod"]`.
+    pub(crate) fn setting(&self) -> String {
+        match &self.part {
+            Part::Group(name) => format!("groups = [\"{name}\"]"),
+            Part::Extra(name) => format!("extras = [\"{name}\"]"),
+            Part::File(_, files) => {
+                let names: Vec<String> = files.iter().map(|file| format!("\"{}\"", file.display())).collect();
+                format!("requirements = [{}]", names.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for OptionalServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.part {
+            Part::Group(name) => write!(f, "group `{name}`"),
+            Part::Extra(name) => write!(f, "extra `{name}`"),
+            Part::File(name, _) => f.write_str(name),
+        }
+    }
+}
+
+/// Finds the parts of a project's optional dependencies that have a server, if its main dependencies
+/// have none; `server` is the distribution of the settings' server.
+///
+/// Errors of the files are none here: reading the selected dependencies reports them.
+pub(crate) fn find(
+    context: &Path,
+    selection: &DependencySelection,
+    server: Option<&[&str]>,
+) -> Vec<OptionalServer> {
+    let Ok(main) = DeclaredDependencies::read(context, selection) else { return Vec::new() };
+    let project = read_pyproject(&context.join("pyproject.toml")).ok().flatten().unwrap_or_default();
+    if main.source == DependencySource::InstalledProject {
+        return Vec::new();
+    }
+    let extras = main.extras.clone();
+    let main = names(main);
+    let wanted = server.unwrap_or(&SERVERS);
+    let has_framework = main.iter().any(|name| FRAMEWORKS.contains(&name.as_str()));
+    let serves_itself = !has_framework && main.iter().any(|name| OWN_SERVERS.contains(&name.as_str()));
+    if server_of(&main, wanted).is_some() || (server.is_none() && serves_itself) {
+        return Vec::new();
+    }
+    let named = |(name, requirements): (&String, &Vec<Requirement>), part: fn(String) -> Part| {
+        let given = requirements.iter().map(|one| (one.name.clone(), one.extras.clone()));
+        let server = server_of(&with_implied(given), wanted)?;
+        Some(OptionalServer { part: part(name.clone()), server })
+    };
+    let groups = project.groups.iter().filter_map(|group| named(group, Part::Group));
+    let extras = extras.iter().filter_map(|extra| named(extra, Part::Extra));
+    let mut found: Vec<OptionalServer> = groups.chain(extras).collect();
+    if let Some(Declaration::Requirements(declared)) = Declaration::find(context, selection, &project) {
+        let of_file = |file: String| {
+            let selected =
+                DependencySelection { requirements: vec![file.clone().into()], ..Default::default() };
+            let names = names(DeclaredDependencies::read(context, &selected).ok()?);
+            let server = server_of(&names, wanted)?;
+            let own = declared.iter().filter_map(|file| Some(file.strip_prefix(context).ok()?.to_owned()));
+            let own: Vec<PathBuf> = if main.is_subset(&names) { Vec::new() } else { own.collect() };
+            let files = own.into_iter().chain([file.clone().into()]).collect();
+            Some(OptionalServer { part: Part::File(file, files), server })
+        };
+        found.extend(requirement_files(context).into_iter().filter_map(of_file));
+    }
+    found
+}
+
+/// Returns the part to select without a setting.
+pub(crate) fn usual<'a>(
+    found: &'a [OptionalServer],
+    dockerfile: Option<&Dockerfile>,
+) -> Option<&'a OptionalServer> {
+    let installs = dockerfile.map(install_commands).unwrap_or_default();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    let installed: BTreeSet<&str> = installs
+        .iter()
+        .flat_map(|text| text.split(|c| !is_word(c)))
+        .map(|word| word.trim_matches(['.', '/']))
+        .collect();
+    let is_installed = |part: &OptionalServer| {
+        installed.iter().any(|word| *word == part.name() || word.ends_with(&format!("/{}", part.name())))
+    };
+    let rank = |part: &OptionalServer| NAMES.iter().position(|name| *name == part.word());
+    let usual = found
+        .iter()
+        .filter(|part| !DEVELOPMENT.contains(&part.word()) && (is_installed(part) || rank(part).is_some()));
+    usual.min_by_key(|part| (!is_installed(part), rank(part).unwrap_or(NAMES.len())))
+}
+
+/// Returns the texts of the instructions that install distributions.
+fn install_commands(dockerfile: &Dockerfile) -> Vec<String> {
+    let runs = dockerfile.instructions.iter().filter(|(instruction, _)| instruction.keyword == "RUN");
+    let texts = runs.map(|(instruction, _)| instruction.text());
+    texts.filter(|text| INSTALLERS.iter().any(|command| text.contains(command))).collect()
+}
+
+fn names(declared: DeclaredDependencies) -> BTreeSet<String> {
+    with_implied(declared.into_named().map(|requirement| (requirement.name, requirement.extras)))
+}
+
+fn server_of(names: &BTreeSet<String>, wanted: &[&str]) -> Option<&'static str> {
+    SERVERS.into_iter().find(|server| wanted.contains(server) && names.contains(*server))
+}
+
+/// Returns `prod` for `requirements-prod.txt`, `requirements/prod.txt` and `prod-requirements.txt`.
+fn word_of_file(file: &str) -> Option<&str> {
+    let stem = file.strip_suffix(".txt")?;
+    let stem = stem.strip_prefix("requirements/").unwrap_or(stem);
+    let stem = stem.strip_prefix("requirements").unwrap_or(stem);
+    Some(stem.strip_suffix("requirements").unwrap_or(stem).trim_matches(['-', '_', '.']))
+}
+
+/// Lists the requirement files of a project, relative to it and sorted.
+fn requirement_files(context: &Path) -> Vec<String> {
+    let in_folder = |folder: &'static str| {
+        let entries = traced_fs::read_dir(context.join(folder)).into_iter().flatten();
+        entries.filter_map(move |entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let is_list = name.ends_with(".txt") && (!folder.is_empty() || name.contains("requirements"));
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            is_list.then_some(path)
+        })
+    };
+    let mut files: Vec<String> = in_folder("").chain(in_folder("requirements")).collect();
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::folder;
+
+    /// Returns the settings of all parts with a server, that of the selected one with `*`.
+    fn parts(files: &[(&str, &str)], server: Option<&[&str]>) -> Vec<String> {
+        let folder = folder(files);
+        let found = find(folder.path(), &DependencySelection::default(), server);
+        let dockerfile = files.iter().find(|(name, _)| *name == "Dockerfile");
+        let dockerfile = dockerfile.map(|(name, text)| Dockerfile::parse(name, text));
+        let usual = usual(&found, dockerfile.as_ref());
+        let shown = |part: &OptionalServer| {
+            format!("{}{}", part.setting(), if Some(part) == usual { "*" } else { "" })
+        };
+        found.iter().map(shown).collect()
+    }
+
+    fn of_project(text: &str) -> Vec<String> {
+        parts(&[("pyproject.toml", &format!("[project]\nname = 'x'\n{text}"))], None)
+    }
+
+    #[test]
+    fn a_part_with_a_usual_name_is_selected() {
+        let flask = "dependencies = ['flask']\n";
+        for (text, expected) in [
+            (
+                "[dependency-groups]\nprod = ['gunicorn']\ndev = ['uvicorn']",
+                &["groups = [\"dev\"]", "groups = [\"prod\"]*"][..],
+            ),
+            ("[dependency-groups]\nload = ['uvicorn']", &["groups = [\"load\"]"]),
+            (
+                "[project.optional-dependencies]\nserver = ['uvicorn-worker']\nx = []",
+                &["extras = [\"server\"]*"],
+            ),
+            (
+                "[project.optional-dependencies]\nweb = ['waitress']\nprod = ['gunicorn']",
+                &["extras = [\"prod\"]*", "extras = [\"web\"]"],
+            ),
+            ("[tool.poetry.group.production.dependencies]\ngunicorn = '*'", &["groups = [\"production\"]*"]),
+            ("[dependency-groups]\nprod = ['psycopg']", &[]),
+        ] {
+            assert_eq!(of_project(&format!("{flask}{text}")), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn main_dependencies_with_a_server_are_enough() {
+        let group = "[dependency-groups]\nprod = ['gunicorn']";
+        for (main, is_enough) in [
+            ("['flask', 'waitress']", true),
+            ("['fastapi[standard]']", true),
+            ("['aiohttp']", true),
+            ("['sanic']", true),
+            ("['django', 'aiohttp']", false),
+            ("[]", false),
+        ] {
+            let found = of_project(&format!("dependencies = {main}\n{group}"));
+            assert_eq!(found.is_empty(), is_enough, "{main}");
+        }
+        // Their metadata is in the built project.
+        assert!(of_project(&format!("dynamic = ['dependencies']\n{group}")).is_empty());
+    }
+
+    #[test]
+    fn the_server_of_the_settings_decides() {
+        let text = "[project]\nname='x'\ndependencies = ['fastapi', 'uvicorn']\n[dependency-groups]\nprod = ['gunicorn']";
+        let files = [("pyproject.toml", text)];
+        assert!(parts(&files, None).is_empty());
+        assert_eq!(parts(&files, Some(&["gunicorn"])), ["groups = [\"prod\"]*"]);
+        assert!(parts(&files, Some(&["hypercorn"])).is_empty());
+    }
+
+    #[test]
+    fn commands_of_the_dockerfile_select_parts() {
+        let project = "[project]\nname='x'\ndependencies = ['flask']\n[dependency-groups]\nload = ['gunicorn']\nprod = ['waitress']\ntest = ['uvicorn']";
+        for (run, selected) in [
+            ("RUN uv sync --frozen --group load", "load"),
+            ("RUN poetry install --with=load,other", "load"),
+            ("RUN uv sync --group test", "prod"),
+            ("RUN echo load", "prod"),
+        ] {
+            let dockerfile = format!("FROM python:3.12\n{run}\n");
+            let found = parts(&[("pyproject.toml", project), ("Dockerfile", &dockerfile)], None);
+            assert!(found.contains(&format!("groups = [\"{selected}\"]*")), "{run}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn requirement_files_with_a_server_complete_or_replace_the_others() {
+        for (files, expected) in [
+            (
+                &[
+                    ("requirements.txt", "flask"),
+                    ("requirements-server.txt", "granian"),
+                    ("requirements-dev.txt", "uvicorn"),
+                ][..],
+                &[
+                    "requirements = [\"requirements.txt\", \"requirements-dev.txt\"]",
+                    "requirements = [\"requirements.txt\", \"requirements-server.txt\"]*",
+                ][..],
+            ),
+            (
+                &[("requirements/base.txt", "flask"), ("requirements/heroku.txt", "-r base.txt\ngunicorn")],
+                &["requirements = [\"requirements/heroku.txt\"]*"],
+            ),
+            (&[("requirements.txt", "flask\ngunicorn"), ("requirements-server.txt", "granian")], &[]),
+            (
+                &[("requirements.txt", "flask"), ("docker-requirements.txt", "gunicorn")],
+                &["requirements = [\"requirements.txt\", \"docker-requirements.txt\"]*"],
+            ),
+        ] {
+            assert_eq!(parts(files, None), expected);
+        }
+    }
+}
