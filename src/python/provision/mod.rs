@@ -17,6 +17,7 @@ mod dependencies;
 mod lock;
 pub(super) mod manifest;
 mod python;
+mod version_control;
 mod wheels;
 mod workspace;
 
@@ -35,6 +36,7 @@ pub use self::lock::LockKind;
 use self::lock::{LockError, LockScope, Locked};
 use self::manifest::{Manifest, ManifestMatch};
 use self::python::{PythonChoice, PythonDemands};
+use self::version_control::BuildVersion;
 use self::wheels::LockedWheels;
 pub use self::workspace::member_folder;
 use self::workspace::{LockLookup, UvLock};
@@ -171,6 +173,8 @@ pub enum ProvisionError {
         /// True if the installation may succeed with another Python: a distribution has no wheel for
         /// this one, and cannot be built.
         is_of_python: bool,
+        /// True if a build found no version in version control.
+        is_of_version: bool,
     },
     /// No workspace at or above the project.
     #[error("package `{name}` not found: {} is not in a uv workspace", printable::path(.context))]
@@ -273,6 +277,7 @@ impl ChosenInterpreter {
 }
 
 /// The environment to make, with its tool and the source of its wheels.
+#[derive(Clone, Copy)]
 struct Installation<'a> {
     tool: &'a Tool,
     python: &'a ChosenInterpreter,
@@ -280,6 +285,35 @@ struct Installation<'a> {
     downloads: Downloads,
     /// True if another interpreter is tried after a failure.
     is_retried: bool,
+    /// The version of a project whose build backend asks version control.
+    version: BuildVersion,
+}
+
+impl Installation<'_> {
+    /// Sets the variables of the installer.
+    fn configure(&self, command: &mut Command) {
+        self.downloads.configure(command);
+        self.version.configure(command);
+    }
+
+    /// Runs `build`, which builds the project. If the build finds no version, runs it again with an
+    /// assumed one, and returns a warning.
+    fn with_version(
+        &self,
+        build: impl Fn(&Self) -> Result<(), ProvisionError>,
+    ) -> Result<Option<Warning>, ProvisionError> {
+        match build(self) {
+            Err(error) if error.is_of_version() => match build(&self.with_assumed_version()) {
+                Ok(()) => Ok(Some(version_control::warning(&error.line()))),
+                Err(_) => Err(error),
+            },
+            outcome => outcome.map(|()| None),
+        }
+    }
+
+    fn with_assumed_version(&self) -> Self {
+        Self { version: BuildVersion::Assumed, ..*self }
+    }
 }
 
 /// The source of wheels.
@@ -547,7 +581,9 @@ impl Provision<'_> {
             for left in [&complete, &reason_file, &root] {
                 remove(left)?;
             }
-            self.make(&Installation { tool, python, root: &root, downloads, is_retried }, origin, demands)
+            let version = BuildVersion::Found;
+            let installation = Installation { tool, python, root: &root, downloads, is_retried, version };
+            self.make(&installation, origin, demands)
         };
         let mut warnings = make(Downloads::Cached)?;
         if !manifest::mismatched_files(&root).is_empty() {
@@ -705,8 +741,8 @@ impl Provision<'_> {
         if !stale.is_empty() {
             warnings.extend(self.unlocked(installation, kind)?);
         } else if kind != LockKind::Pipenv && self.pyproject()?.build == Build::Package {
-            let outcome = self.install(installation, &["--no-deps", "-e", "."]);
-            warnings.extend(outcome.err().map(|error| project_warning(&error.line())));
+            let outcome = installation.with_version(|it| self.install(it, &["--no-deps", "-e", "."]));
+            warnings.extend(outcome.unwrap_or_else(|error| Some(project_warning(&error.line()))));
         }
         Ok(warnings)
     }
@@ -771,7 +807,7 @@ impl Provision<'_> {
         let groups = self.groups();
         let is_default =
             self.selection.groups.is_empty() && self.selection.default_groups == DefaultGroups::Included;
-        let sync = |more: &[&str]| {
+        let sync = |installation: &Installation<'_>, more: &[&str]| {
             let mut command = self.command(uv);
             command.args(["sync", "--frozen"]);
             if is_default {
@@ -786,13 +822,12 @@ impl Provision<'_> {
                 .args(more)
                 .args(self.selection.extras.iter().flat_map(|extra| ["--extra", extra]))
                 .env("UV_PROJECT_ENVIRONMENT", installation.root);
-            installation.downloads.configure(&mut command);
-            self.execute(command)
+            installation.configure(&mut command);
+            self.execute(command).map(drop)
         };
-        match sync(&[]) {
-            Ok(_) => Ok(None),
-            Err(error) => sync(&["--no-install-project"]).map(|_| Some(project_warning(&error.line()))),
-        }
+        installation.with_version(|installation| sync(installation, &[])).or_else(|error| {
+            sync(installation, &["--no-install-project"]).map(|()| Some(project_warning(&error.line())))
+        })
     }
 
     /// Installs the requirement files; if they name the project and that cannot be built, the rest of
@@ -801,11 +836,11 @@ impl Provision<'_> {
         let files = self.requirement_files();
         let names: Vec<String> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
         let arguments: Vec<&str> = names.iter().flat_map(|file| ["-r", file]).collect();
-        let Err(error) = self.install(installation, &arguments) else {
-            if self.selection.requirements.is_empty() {
-                return self.install_declared(installation);
-            }
-            return Ok(None);
+        let error = match installation.with_version(|it| self.install(it, &arguments)) {
+            Ok(Some(warning)) => return Ok(Some(warning)),
+            Ok(None) if self.selection.requirements.is_empty() => return self.install_declared(installation),
+            Ok(None) => return Ok(None),
+            Err(error) => error,
         };
         let (mut others, mut is_named) = (String::new(), false);
         for file in &files {
@@ -860,8 +895,19 @@ impl Provision<'_> {
             [] => ".".to_owned(),
             extras => format!(".[{}]", extras.join(",")),
         };
-        let Err(error) = self.install(installation, &["-e", &project]) else { return Ok(None) };
-        if self.dependencies(installation)? { Ok(Some(project_warning(&error.line()))) } else { Err(error) }
+        let build = |installation: &Installation<'_>| self.install(installation, &["-e", &project]);
+        let Err(error) = build(installation) else { return Ok(None) };
+        let (is_of_version, assumed) = (error.is_of_version(), installation.with_assumed_version());
+        if self.dependencies(installation)? {
+            // Without its dependencies: those that are built would take the version as well.
+            let is_built = is_of_version && self.install(&assumed, &["--no-deps", "-e", "."]).is_ok();
+            let warning = if is_built { version_control::warning } else { project_warning };
+            return Ok(Some(warning(&error.line())));
+        }
+        if is_of_version && build(&assumed).is_ok() {
+            return Ok(Some(version_control::warning(&error.line())));
+        }
+        Err(error)
     }
 
     /// Installs the declared dependencies without the project. Returns false if only a build can
@@ -953,7 +999,7 @@ impl Provision<'_> {
             }
         };
         command.args(arguments);
-        installation.downloads.configure(&mut command);
+        installation.configure(&mut command);
         self.execute(command).map(drop)
     }
 
@@ -980,7 +1026,7 @@ impl Provision<'_> {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         };
-        add(b"5");
+        add(b"6");
         add(origin.as_str().as_bytes());
         for names in [&self.selection.extras, &self.groups()] {
             add(&(names.len() as u64).to_le_bytes());
@@ -1096,8 +1142,10 @@ impl Provision<'_> {
             let last = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default().join("\n");
             let reason =
                 Some(reason(&lines)).filter(|line| !line.is_empty()).unwrap_or_else(|| status.clone());
-            let is_of_python = is_output_of_python(&output);
-            ProvisionError::Failed { command: line.clone(), status, output: last, reason, is_of_python }
+            let is_of_version = version_control::is_output_of_version(&output);
+            let is_of_python = !is_of_version && is_output_of_python(&output);
+            let command = line.clone();
+            ProvisionError::Failed { command, status, output: last, reason, is_of_python, is_of_version }
         };
         let output =
             command.output().map_err(|error| failed("cannot be started".to_owned(), error.to_string()))?;
@@ -1154,6 +1202,10 @@ impl ProvisionError {
 
     fn is_of_python(&self) -> bool {
         matches!(self, Self::Failed { is_of_python: true, .. })
+    }
+
+    fn is_of_version(&self) -> bool {
+        matches!(self, Self::Failed { is_of_version: true, .. })
     }
 }
 
@@ -1322,6 +1374,7 @@ mod tests {
              case \"$last\" in *.txt) if /bin/grep -q fail \"$last\"; then echo one; echo two >&2; exit 3; fi;; esac\n\
              if [ \"$last\" = . ] && [ -e broken ]; then echo 'ValueError: no package'; echo end >&2; exit 3; fi\n\
              if [ \"$*\" = 'sync --frozen --no-dev --color never' ] && [ -e broken ]; then echo 'ValueError: no package'; exit 3; fi\n\
+             case \"$*\" in *' .'|'sync --frozen --no-dev --color never') if [ -e unversioned ] && [ -z \"$PBR_VERSION\" ]; then echo 'LookupError: setuptools-scm was unable to detect version for x'; exit 3; fi;; esac\n\
              case \"$*\" in\n\
              'sync '*) last=$UV_PROJECT_ENVIRONMENT;;\n\
              'venv '*|'-m venv '*) ;;\n\
@@ -1430,6 +1483,30 @@ mod tests {
             let folder = folder(tools, files);
             let root = run(folder.path(), &Silent).unwrap();
             assert_eq!(calls(folder.path(), &root), expected);
+        }
+    }
+
+    #[test]
+    fn builds_a_project_without_its_repository_with_an_assumed_version() {
+        let static_dependencies = "[build-system]\nrequires=[]\n[project]\nname='x'\ndynamic=['version']\ndependencies=['click>=8']";
+        let dynamic_dependencies =
+            "[build-system]\nrequires=[]\n[project]\nname='x'\ndynamic=['version', 'dependencies']";
+        for (files, last) in [
+            (&[("pyproject.toml", static_dependencies)][..], "--no-deps -e ."),
+            (&[("pyproject.toml", dynamic_dependencies)], "python -e ."),
+            (
+                &[("pyproject.toml", dynamic_dependencies), ("uv.lock", "")],
+                "sync --frozen --no-dev --color never",
+            ),
+            (&[("setup.py", "")], "python -e ."),
+        ] {
+            let folder = folder(&["uv"], &[&[("unversioned", "")], files].concat());
+            let progress = WarningCollector::default();
+            let root = run(folder.path(), &progress).unwrap();
+            let calls = calls(folder.path(), &root);
+            assert!(calls.last().unwrap().ends_with(last), "{calls:?}");
+            let message = &progress.warnings()[0].message;
+            assert!(message.contains("0.0.0 is assumed (LookupError: "), "{message}");
         }
     }
 
