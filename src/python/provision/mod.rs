@@ -14,6 +14,7 @@
 #![allow(clippy::disallowed_methods)] // No plan depends on these files: the finished environment is read through `traced_fs`.
 
 mod dependencies;
+mod left_out;
 mod lock;
 pub(super) mod manifest;
 mod python;
@@ -727,7 +728,11 @@ impl Provision<'_> {
             let message = format!("does not have `{first}`{more}: other versions may be installed");
             warnings.push(Warning::new(kind.file(), message).with_help(format!("run `{}`", kind.command())));
         }
-        match self.install_locked(installation, &locked) {
+        let outcome = self.install_locked(installation, &locked).and_then(|()| {
+            let lines = left_out::requirements(kind, &locked, installation.root, &environment);
+            self.install_lines(installation, &lines)
+        });
+        match outcome {
             Ok(()) => {}
             Err(error) if installation.is_retried && error.is_of_python() => return Err(error),
             Err(error @ ProvisionError::Failed { .. }) => {
