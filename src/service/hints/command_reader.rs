@@ -112,6 +112,14 @@ struct Simple {
     redirection: Option<&'static str>,
 }
 
+impl Simple {
+    /// Returns true in a conditional expression, from `[[` to `]]`.
+    fn is_open_test(&self) -> bool {
+        let literal = |word: Option<&Word>, text| word.and_then(Word::literal) == Some(text);
+        literal(self.words.first(), "[[") && !literal(self.words.last(), "]]")
+    }
+}
+
 /// The words between `case` and `esac`.
 #[derive(Default)]
 struct Cases {
@@ -180,6 +188,10 @@ impl<'a> CommandReader<'a> {
                 }
                 Token::Operator(operator, _) => operator,
             };
+            // `[[ A && ( B || C ) ]]` is one command.
+            if simple.is_open_test() {
+                continue;
+            }
             if let Some(pattern) = &mut cases.pattern {
                 if operator == ")" {
                     self.label = Some(pattern.join("|"));

@@ -86,6 +86,7 @@ fn variables_and_quotes_of_a_line() {
     assert_eq!(line("cd backend && cd src && gunicorn a"), ["web: cd backend/src: gunicorn a"]);
     assert_eq!(line("uvicorn a --forwarded-allow-ips=*"), ["web: uvicorn a --forwarded-allow-ips=*"]);
     assert_eq!(line("gunicorn a # b | c"), ["web: gunicorn a"]);
+    assert_eq!(line("[[ -n $A && ( $B < 1 || -z $C ) ]] && gunicorn a"), ["web: gunicorn a"]);
     assert_eq!(hints(&[("Procfile", "web: x --port ${PORT:-5000}")]).commands[0].port, Some(5000));
 }
 
