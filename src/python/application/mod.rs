@@ -361,7 +361,7 @@ fn instance_in(resolver: &Resolver<'_>, path: &str, certainty: Certainty) -> Opt
         if found.is_some() || is_possible {
             let is_dash = found.as_ref().is_some_and(|found| found.framework == Framework::Dash);
             let name = if is_dash { dash_server(&module, &name) } else { name };
-            return Some(application_at(resolver.tree, path, name, ApplicationKind::Instance, found));
+            return Some(application_at(resolver, path, name, ApplicationKind::Instance, found));
         }
     }
     None
@@ -390,8 +390,7 @@ fn factories_in(resolver: &Resolver<'_>, path: &str) -> Vec<Application> {
             let is_callable = module.uncallable(name).is_none() || is_awaited;
             let is_candidate = is_callable && (made.is_some() || FACTORIES.contains(&name.as_str()));
             let kind = if is_awaited { ApplicationKind::Instance } else { ApplicationKind::Factory };
-            is_candidate
-                .then(|| (function.line, application_at(resolver.tree, path, name.clone(), kind, made)))
+            is_candidate.then(|| (function.line, application_at(resolver, path, name.clone(), kind, made)))
         })
         .collect();
     found.sort_by_key(|(line, _)| *line);
@@ -399,14 +398,30 @@ fn factories_in(resolver: &Resolver<'_>, path: &str) -> Vec<Application> {
 }
 
 fn application_at(
-    sources: &dyn SourceTree,
+    resolver: &Resolver<'_>,
     path: &str,
     attribute: String,
     kind: ApplicationKind,
     found: Option<Constructed>,
 ) -> Application {
-    let (directory, module) = module_of(sources, path);
+    let (mut directory, mut module) = module_of(resolver.tree, path);
+    if let Some(namespace) = namespace_of(resolver, path, &directory) {
+        module = format!("{namespace}.{module}");
+        let parent = directory.strip_suffix(&namespace.replace('.', "/")).unwrap_or_default();
+        directory = parent.trim_end_matches('/').into();
+    }
     Application { module, attribute, kind, directory, constructor: found.map(Constructor::from) }
+}
+
+/// Returns the namespace package that a directory is, because the module at `path` imports from it:
+/// `titiler` for `titiler/application/main.py` with `from titiler.core import …`.
+fn namespace_of(resolver: &Resolver<'_>, path: &str, directory: &str) -> Option<String> {
+    let inside = directory.strip_prefix("src/").unwrap_or(directory);
+    let namespace = Some(inside).filter(|inside| !matches!(*inside, "" | "src"))?.replace('/', ".");
+    let module = resolver.module(path)?;
+    let below = format!("{namespace}.");
+    let mut imported = module.origins.values().filter(|origin| origin.level == 0);
+    imported.any(|origin| origin.dotted.starts_with(&below)).then_some(namespace)
 }
 
 /// Lists applications in all modules of the tree: objects, or else functions that make one.
@@ -699,6 +714,7 @@ mod tests {
     }
 
     const APP: &str = "from fastapi import FastAPI\n\napp = FastAPI()\n";
+    const NAMESPACED: &str = "from fastapi import FastAPI\nfrom ns.core import x\n\napp = FastAPI()\n";
 
     #[test]
     fn searches_the_files_of_fastapi() {
@@ -717,6 +733,8 @@ mod tests {
             (vec![("src/other/main.py", APP), ("src/other/__init__.py", "")], "other.main:app", "src"),
             (vec![("agency_os/api.py", APP), ("agency_os/__init__.py", "")], "agency_os.api:app", ""),
             (vec![("service/__init__.py", APP)], "service:app", ""),
+            (vec![("ns/web/main.py", NAMESPACED), ("ns/web/__init__.py", "")], "ns.web.main:app", ""),
+            (vec![("src/ns/main.py", NAMESPACED)], "ns.main:app", "src"),
             (
                 vec![("main.py", "print('cli')"), ("app/main.py", APP), ("app/__init__.py", "")],
                 "app.main:app",
