@@ -46,7 +46,7 @@ pub struct Project {
     pub fastapi_entrypoint: Option<String>,
     /// Names of the commands in `[project.scripts]` and `[tool.poetry.scripts]`.
     pub scripts: Vec<String>,
-    /// Object references in `[project.scripts]`, `MODULE:FUNCTION`, by the command's name.
+    /// Object references of these commands, `MODULE:FUNCTION`, by the command's name.
     pub script_objects: std::collections::BTreeMap<String, String>,
     /// `[tool.ipo-oci]`.
     pub settings: Settings,
@@ -167,6 +167,13 @@ impl Project {
                 project.description = project.description.or(poetry.description);
                 project.license = project.license.or(poetry.license);
                 project.scripts.extend(poetry.scripts.keys().cloned());
+                let object = |value: &toml::Value| {
+                    let reference = value.as_str().or_else(|| value.get("reference")?.as_str())?;
+                    reference.contains(':').then(|| reference.to_owned())
+                };
+                let objects =
+                    poetry.scripts.iter().filter_map(|(name, value)| Some((name.clone(), object(value)?)));
+                project.script_objects.extend(objects);
             }
             project.settings = tool.ipo_oci.unwrap_or_default();
             project.fastapi_entrypoint = tool.fastapi.and_then(|fastapi| fastapi.entrypoint);

@@ -21,6 +21,7 @@ use crate::python::application::framework::{Framework, Interface};
 use crate::python::application::module::{Module, Run};
 use crate::python::application::resolve::Resolver;
 use crate::python::application::{self, Application, ApplicationError, SourceTree, module_files};
+use crate::python::normalize;
 use crate::settings::ServerName;
 
 /// Usual names of Streamlit's script.
@@ -37,6 +38,9 @@ const RUNNERS: [&str; 8] = [
     "cheroot.wsgi.Server",
     "werkzeug.serving.run_simple",
 ];
+
+/// The number of console scripts in an error.
+const SCRIPTS_SHOWN: usize = 5;
 
 /// The service of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +126,16 @@ pub enum ServiceError {
     /// The application cannot be found.
     #[error(transparent)]
     Application(#[from] ApplicationError),
+    /// The project has no application; one of its commands may be the service.
+    #[error("{error}")]
+    NoService {
+        /// The error of the search for an application.
+        error: ApplicationError,
+        /// The names of the project's commands.
+        scripts: Vec<String>,
+        /// The words that start the first one.
+        command: Vec<String>,
+    },
     /// No server for the application is in the image.
     #[error("server not found: {what}, and none of {} is among the project's dependencies", .servers.join(", "))]
     NoServer {
@@ -163,6 +177,18 @@ impl Advice for ServiceError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Application(error) => error.help(),
+            Self::NoService { error, scripts, command } => {
+                let quoted = |words: &[String], quote: char| {
+                    let quoted = words.iter().map(|word| format!("{quote}{word}{quote}"));
+                    quoted.collect::<Vec<_>>().join(", ")
+                };
+                let scripts = quoted(&scripts[..scripts.len().min(SCRIPTS_SHOWN)], '`');
+                Some(format!(
+                    "{}; if a command of the project serves ({scripts}), name it with its arguments: entrypoint = [{}]",
+                    error.help().unwrap_or_default(),
+                    quoted(command, '"')
+                ))
+            }
             Self::NoServer { help, .. } | Self::Server { help, .. } => Some(help.clone()),
         }
     }
@@ -332,8 +358,24 @@ impl ServiceSearch<'_> {
             let reason = "the usual name; the source does not show its framework";
             return Ok(Candidate::of_application(application, reason));
         }
-        let application = application::find(self.sources, None, &self.project.name)?;
-        Ok(Candidate::of_application(application, "the only application in the source"))
+        match application::find(self.sources, None, &self.project.name) {
+            Ok(application) => {
+                Ok(Candidate::of_application(application, "the only application in the source"))
+            }
+            Err(error) => Err(self.no_service(error)),
+        }
+    }
+
+    fn no_service(&self, error: ApplicationError) -> ServiceError {
+        let Some(first) = self.project.scripts.first() else { return error.into() };
+        let module = self.project.script_objects.get(first).and_then(|object| object.split(':').next());
+        let main =
+            module.filter(|module| self.sources.has(&format!("{}/__main__.py", module.replace('.', "/"))));
+        let command = match main {
+            Some(module) => ["{python}", "-m", module].map(str::to_owned).to_vec(),
+            None => self.script_command(first),
+        };
+        ServiceError::NoService { error, scripts: self.project.scripts.clone(), command }
     }
 
     fn hinted_program(&self) -> Option<Candidate> {
@@ -385,7 +427,7 @@ impl ServiceSearch<'_> {
             std::iter::once("{python}".to_owned()).chain(words).collect()
         } else {
             self.project.scripts.iter().any(|script| script == name).then_some(())?;
-            std::iter::once(format!("{{venv}}/bin/{name}")).chain(rest.iter().cloned()).collect()
+            self.script_command(name).into_iter().chain(rest.iter().cloned()).collect()
         };
         // Django's own server is for development.
         Server::of(&command).is_none().then_some(())?;
@@ -443,13 +485,11 @@ impl ServiceSearch<'_> {
     /// Returns a console script of the project: one that a command of the repository names, else one
     /// whose module starts a server.
     fn console_script(&self) -> Option<Candidate> {
-        let is_script = |candidate: &Candidate| match &candidate.start {
-            CandidateStart::Program(program) => {
-                program.command.first().is_some_and(|word| word.starts_with("{venv}/bin/"))
-            }
-            CandidateStart::Application(..) => false,
+        let is_script = |hint: &&StartHint| {
+            let name = hint.words.first().and_then(|word| word.rsplit('/').next());
+            self.project.scripts.iter().any(|script| Some(script.as_str()) == name)
         };
-        let mut hinted = self.hints.iter().filter_map(|hint| self.program_of_hint(hint)).filter(is_script);
+        let mut hinted = self.hints.iter().filter(is_script).filter_map(|hint| self.program_of_hint(hint));
         if let Some(hinted) = hinted.next() {
             return Some(hinted);
         }
@@ -462,10 +502,32 @@ impl ServiceSearch<'_> {
             let program = Program {
                 port: run.port,
                 loopback: binds_loopback(run).then(|| place.clone()),
-                ..Program::of_python(vec![format!("{{venv}}/bin/{name}")])
+                ..Program::of_python(self.script_command(name))
             };
             Some(Candidate::of_program(program, None, &place))
         })
+    }
+
+    /// Returns the command of a console script of the project. Without the project's distribution in the
+    /// image, as for a project without a build system, it calls the script's function.
+    fn script_command(&self, name: &str) -> Vec<String> {
+        let own = normalize(&self.project.name);
+        let object = self.project.script_objects.get(name);
+        let call = object.filter(|_| !own.is_empty() && !self.distributions.has(&own)).and_then(|object| {
+            let (module, function) = object.split_once(':')?;
+            let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
+            let file = self.program_file(module)?;
+            [module, function, name].into_iter().all(is_name).then_some(())?;
+            let path = if file.starts_with("src/") { "sys.path.insert(0, 'src'); " } else { "" };
+            let first = function.split('.').next()?;
+            Some(format!(
+                "import sys; {path}from {module} import {first}; sys.argv[0] = '{name}'; sys.exit({function}())"
+            ))
+        });
+        match call {
+            Some(call) => vec!["{python}".to_owned(), "-c".to_owned(), call],
+            None => vec![format!("{{venv}}/bin/{name}")],
+        }
     }
 
     /// Returns true if the module of an application with this interface is run, since no server of the
@@ -718,13 +780,15 @@ mod tests {
         server: Option<ServerName>,
         /// Console scripts: name and object.
         scripts: &'a [(&'a str, &'a str)],
+        /// The name of the project.
+        name: &'a str,
     }
 
     impl ProjectInputs<'_> {
         fn find(&self) -> Result<Service, ServiceError> {
             let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
             let scripts = self.scripts.iter().map(|(name, _)| (*name).to_owned()).collect();
-            let mut project = Project { scripts, ..Project::default() };
+            let mut project = Project { scripts, name: self.name.to_owned(), ..Project::default() };
             let objects =
                 self.scripts.iter().map(|(name, object)| ((*name).to_owned(), (*object).to_owned()));
             project.script_objects = objects.collect();
@@ -738,7 +802,10 @@ mod tests {
             let search = ServiceSearch {
                 sources: &FakeTree(self.files.iter().copied().collect()),
                 project: &project,
-                distributions: &Distributions::new(&owned(self.distributions), &owned(self.excluded)),
+                distributions: &Distributions::new(
+                    &[owned(self.distributions), owned(&["installed"])].concat(),
+                    &owned(self.excluded),
+                ),
                 server: self.server,
                 app: None,
                 hints: self.hints.iter().enumerate().map(hint).collect(),
@@ -855,6 +922,42 @@ mod tests {
             let signal = (!command.contains("streamlit")).then_some("SIGINT");
             assert_eq!(service.program.stop_signal, signal, "{command}");
         }
+    }
+
+    #[test]
+    fn a_script_that_is_not_installed_is_started_by_its_function() {
+        let cli = "import uvicorn\ndef main():\n    uvicorn.run('x:y', host='0.0.0.0')\n";
+        let scripts = [("serve", "pkg.cli:app.main")];
+        let command = |file, name, hints| {
+            let files = [(file, cli)];
+            ProjectInputs { files: &files, name, scripts: &scripts, hints, ..ProjectInputs::default() }
+                .command()
+        };
+        let call = "from pkg.cli import app; sys.argv[0] = 'serve'; sys.exit(app.main())";
+        assert_eq!(command("pkg/cli.py", "X_y", &[]), format!("{{python}} -c import sys; {call}"));
+        assert_eq!(
+            command("src/pkg/cli.py", "x.y", &["serve --all"]),
+            format!("{{python}} -c import sys; sys.path.insert(0, 'src'); {call} --all")
+        );
+        assert_eq!(command("pkg/cli.py", "installed", &[]), "{venv}/bin/serve");
+    }
+
+    #[test]
+    fn a_project_without_an_application_is_an_error_with_its_commands() {
+        let mut scripts = [("serve", "pkg.cli:main"), ("check", "pkg.check:main")];
+        let files = [("pkg/cli.py", "from pkg.web import serve as main\n"), ("pkg/check/__main__.py", "")];
+        let error = ProjectInputs { files: &files, scripts: &scripts, ..ProjectInputs::default() }
+            .find()
+            .unwrap_err();
+        assert!(error.to_string().starts_with("application not found: "), "{error}");
+        let help = error.help().unwrap();
+        let end = "if a command of the project serves (`serve`, `check`), name it with its arguments: \
+                   entrypoint = [\"{venv}/bin/serve\"]";
+        assert!(help.ends_with(end), "{help}");
+        scripts.reverse();
+        let error = ProjectInputs { files: &files, scripts: &scripts, ..ProjectInputs::default() }.find();
+        let help = error.unwrap_err().help().unwrap();
+        assert!(help.ends_with("entrypoint = [\"{python}\", \"-m\", \"pkg.check\"]"), "{help}");
     }
 
     #[test]
