@@ -140,9 +140,26 @@ impl Advice for FileError {
     }
 }
 
+/// Any error, or a sentence as an error.
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error of a named part of a document: `index.json: expected value at line 1 column 1`.
+#[derive(Debug, thiserror::Error)]
+#[error("{part}")]
+pub(crate) struct PartError {
+    part: String,
+    source: Cause,
+}
+
+impl PartError {
+    pub(crate) fn new(part: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self { part: part.into(), source: source.into() }
+    }
+}
+
 /// Formats an error without "(os error 13)", and without the path added by `fs_err`, which
 /// [`FileError`] already contains.
-fn describe(error: &io::Error) -> String {
+pub(crate) fn describe(error: &io::Error) -> String {
     let wrapped =
         error.get_ref().and_then(std::error::Error::source).and_then(|source| source.downcast_ref());
     if let Some(cause) = wrapped {

@@ -17,6 +17,8 @@ pub use crate::python::environment::error::{ForeignKind, ForeignWheel, Overwritt
 #[doc(inline)]
 pub use crate::python::interpreter::{InterpreterError, RunError};
 #[doc(inline)]
+pub use crate::python::metadata::record::RecordError;
+#[doc(inline)]
 pub use crate::python::provision::ProvisionError;
 #[doc(inline)]
 pub use crate::python::requirements::closure::{ClosureError, MissingRequirement};

@@ -87,7 +87,7 @@ impl Descriptor {
         });
         Ok(Self {
             media_type: text(json, "mediaType").unwrap_or_default(),
-            digest: digest.parse().map_err(|error| wrong(&format!("is invalid: {error}")))?,
+            digest: digest.parse().map_err(ImageError::Descriptor)?,
             size: json.get("size").and_then(Value::as_u64).ok_or_else(|| wrong("has no size"))?,
             platform,
             json: json.clone(),

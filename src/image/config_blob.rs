@@ -9,17 +9,15 @@ use crate::platform::Platform;
 const CONFIG_LIMIT: u64 = 8 << 20;
 
 pub(super) fn read_config(descriptor: &Descriptor, blob: &Blob) -> Result<Vec<u8>, ImageError> {
-    let unreadable =
-        |error: std::io::Error| ImageError::Content(format!("cannot read the configuration: {error}"));
     if descriptor.size > CONFIG_LIMIT {
         return Err(ImageError::Content(format!(
             "cannot read the configuration: larger than {CONFIG_LIMIT} bytes"
         )));
     }
     let mut bytes = Vec::new();
-    let reader = blob.open().map_err(unreadable)?;
+    let reader = blob.open().map_err(ImageError::Config)?;
     std::io::Read::read_to_end(&mut std::io::Read::take(reader, CONFIG_LIMIT), &mut bytes)
-        .map_err(unreadable)?;
+        .map_err(ImageError::Config)?;
     let found = descriptor.digest.recomputed(&bytes);
     if found == descriptor.digest {
         Ok(bytes)

@@ -27,7 +27,7 @@ pub use blob::{Blob, BlobSource};
 pub use config::{Healthcheck, HistoryLine, ImageConfig, Process, rfc3339};
 pub use rebase::RecordedBase;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestError};
 use crate::error::Advice;
 use crate::platform::Platform;
 
@@ -57,6 +57,15 @@ pub enum ImageError {
     /// A document violates the specification.
     #[error("{0}")]
     Content(String),
+    /// A malformed digest.
+    #[error(transparent)]
+    MalformedDigest(#[from] DigestError),
+    /// A descriptor with a malformed digest.
+    #[error("invalid descriptor")]
+    Descriptor(#[source] DigestError),
+    /// The configuration could not be read.
+    #[error("cannot read the configuration")]
+    Config(#[source] std::io::Error),
     /// Bytes do not match their digest.
     #[error("digest mismatch: expected {expected}, found {found}")]
     Digest {
@@ -124,7 +133,12 @@ impl Advice for ImageError {
             Self::Layers { .. } => Some("lower --layers, or flatten the base into one layer".to_owned()),
             Self::Digest { .. } => Some("fetch or build it again".to_owned()),
             Self::Twice(_) => Some("name one image for each platform".to_owned()),
-            Self::Specification(_) | Self::Content(_) | Self::Json(_) => None,
+            Self::Specification(_)
+            | Self::Content(_)
+            | Self::MalformedDigest(_)
+            | Self::Descriptor(_)
+            | Self::Config(_)
+            | Self::Json(_) => None,
         }
     }
 }

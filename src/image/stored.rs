@@ -135,7 +135,7 @@ fn digest_of(descriptor: &SpecDescriptor) -> Result<Digest, ImageError> {
 }
 
 fn parse_digest(text: &str) -> Result<Digest, ImageError> {
-    text.parse().map_err(|error: crate::digest::DigestError| ImageError::Content(error.to_string()))
+    Ok(text.parse::<Digest>()?)
 }
 
 #[cfg(test)]

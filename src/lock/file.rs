@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Lock, LockError, LockReason, LockedBase, LockedImage, VERSION};
 use crate::atomic_file::AtomicFile;
 use crate::digest::Digest;
-use crate::error::FileError;
+use crate::error::{Cause, FileError, PartError};
 use crate::image::{Blob, Format, Image, is_manifest};
 use crate::platform::Platform;
 use crate::traced_fs;
@@ -87,14 +87,14 @@ impl Lock {
         let mut lock = Self::default();
         for table in document.base {
             let reference = table.reference.clone();
-            let contradiction = |reason| LockError::Contradiction {
+            let contradiction = |source| LockError::Contradiction {
                 file: file.clone(),
                 reference: reference.clone(),
-                reason,
+                source,
             };
             let base = table.check().map_err(contradiction)?;
             if lock.bases.insert(reference.clone(), base).is_some() {
-                return Err(contradiction("listed twice".to_owned()));
+                return Err(contradiction("listed twice".into()));
             }
         }
         Ok(lock)
@@ -145,13 +145,13 @@ impl Lock {
 }
 
 impl BaseTable {
-    fn check(self) -> Result<LockedBase, String> {
+    fn check(self) -> Result<LockedBase, Cause> {
         if self.reference.is_empty() {
-            return Err("the reference is empty".to_owned());
+            return Err("the reference is empty".into());
         }
         let pinned = self.reference.rsplit_once('@').and_then(|(_, digest)| digest.parse::<Digest>().ok());
         if pinned.is_some_and(|pinned| pinned != self.digest) {
-            return Err(format!("the digest is {}, not the one in its name", self.digest));
+            return Err(format!("the digest is {}, not the one in its name", self.digest).into());
         }
         let mut base = LockedBase {
             read_from: self.read_from,
@@ -161,9 +161,9 @@ impl BaseTable {
         };
         for table in self.image {
             let platform = table.platform.clone();
-            let (platform, image) = table.check().map_err(|reason| format!("{platform}: {reason}"))?;
+            let (platform, image) = table.check().map_err(|error| PartError::new(platform, error))?;
             if base.images.insert(platform.clone(), image).is_some() {
-                return Err(format!("{platform} is listed twice"));
+                return Err(format!("{platform} is listed twice").into());
             }
         }
         Ok(base)
@@ -171,8 +171,8 @@ impl BaseTable {
 }
 
 impl ImageTable {
-    fn check(self) -> Result<(Platform, LockedImage), String> {
-        let platform: Platform = self.platform.parse().map_err(|error| format!("{error}"))?;
+    fn check(self) -> Result<(Platform, LockedImage), Cause> {
+        let platform: Platform = self.platform.parse()?;
         let found = Digest::of(self.manifest.as_bytes());
         if found != self.digest || self.manifest.len() as u64 != self.size {
             return Err(format!(
@@ -180,21 +180,21 @@ impl ImageTable {
                 self.manifest.len(),
                 self.digest,
                 self.size
-            ));
+            )
+            .into());
         }
         let image = LockedImage {
             media_type: self.media_type,
             manifest: self.manifest.into_bytes().into(),
             config: self.config.into_bytes().into(),
         };
-        let whole: Image =
-            image.image(|_| Blob::Memory(Vec::new().into())).map_err(|error| format!("{error}"))?;
+        let whole: Image = image.image(|_| Blob::Memory(Vec::new().into()))?;
         let docker = whole.format == Format::Docker;
         if !is_manifest(&image.media_type) || docker != (image.media_type == crate::image::DOCKER_MANIFEST) {
-            return Err(format!("the manifest is not a `{}`", image.media_type.escape_debug()));
+            return Err(format!("the manifest is not a `{}`", image.media_type.escape_debug()).into());
         }
         if !platform.runs(&whole.platform) {
-            return Err(format!("the configuration is for {}", whole.platform));
+            return Err(format!("the configuration is for {}", whole.platform).into());
         }
         Ok((platform, image))
     }

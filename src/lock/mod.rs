@@ -139,14 +139,14 @@ pub enum LockError {
         found: i64,
     },
     /// An entry contradicts itself: a digest, size or platform does not match.
-    #[error("invalid entry `{reference}` in {file}: {reason}")]
+    #[error("invalid entry `{reference}` in {file}")]
     Contradiction {
         /// The file.
         file: String,
         /// The base.
         reference: String,
         /// The contradiction.
-        reason: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// `--locked` is set and the base is not locked for the platform.
     #[error("base not found in the lock: {reference} for {platform}")]

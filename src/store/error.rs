@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::digest::Digest;
-use crate::error::{Advice, FileError};
+use crate::error::{Advice, FileError, describe};
 use crate::image::ImageError;
 use crate::layer::LayerError;
 use crate::printable;
@@ -41,20 +41,20 @@ pub enum StoreError {
         found: String,
     },
     /// A layout with invalid files.
-    #[error("invalid layout {}: {reason}", printable::path(.path))]
+    #[error("invalid layout {}", printable::path(.path))]
     Damaged {
         /// The folder.
         path: PathBuf,
         /// The problem.
-        reason: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Not an archive, or an archive with invalid members.
-    #[error("cannot read the archive {}: {reason}", printable::path(.path))]
+    #[error("cannot read the archive {}", printable::path(.path))]
     Archive {
         /// The file.
         path: PathBuf,
         /// The problem.
-        reason: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An image name without a match.
     #[error("image `{tag}` not found in {}{}", printable::path(.path), listed(.there))]
@@ -91,12 +91,12 @@ pub enum StoreError {
         found: Digest,
     },
     /// The Docker engine is unreachable, or refused the request.
-    #[error("cannot use the Docker engine at {host}: {reason}")]
+    #[error("cannot use the Docker engine at {host}")]
     Engine {
         /// The engine's address.
         host: String,
-        /// The reason.
-        reason: String,
+        /// The cause.
+        source: EngineError,
     },
     /// An invalid manifest, index or configuration.
     #[error(transparent)]
@@ -116,6 +116,27 @@ pub enum StoreError {
     /// An unusable image or document.
     #[error("{0}")]
     Unusable(String),
+}
+
+/// The cause of a failed use of a Docker engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// An address in another form.
+    #[error("invalid address: expected unix:///PATH or tcp://HOST:PORT")]
+    Address,
+    /// A failed connection.
+    #[error("{}", describe(.0))]
+    Io(std::io::Error),
+    /// A response that ended early.
+    #[error("the response is truncated: {0}")]
+    Truncated(serde_json::Error),
+    /// The engine's own message.
+    #[error("{0}")]
+    Refused(String),
+    /// A response without the name of the loaded image.
+    #[error("the response does not confirm the loaded image")]
+    Unconfirmed,
 }
 
 /// Lists up to ten of the existing names.

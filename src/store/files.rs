@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::StoreError;
 use crate::digest::Digest;
-use crate::error::FileError;
+use crate::error::{Cause, FileError};
 use crate::image::{Blob, BlobSource, Descriptor, Documents};
 use crate::traced_fs;
 
@@ -26,7 +26,7 @@ pub(super) trait LayoutFiles {
     fn file(&self, name: &str) -> Result<Option<(Blob, u64)>, StoreError>;
 
     /// Returns the error for invalid contents.
-    fn invalid(&self, reason: String) -> StoreError;
+    fn invalid(&self, cause: impl Into<Cause>) -> StoreError;
 }
 
 /// Returns a blob's file name in a layout.
@@ -34,8 +34,8 @@ pub(super) fn blob_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
-pub(super) fn damaged(root: &Path, reason: impl Into<String>) -> StoreError {
-    StoreError::Damaged { path: root.to_owned(), reason: reason.into() }
+pub(super) fn damaged(root: &Path, cause: impl Into<Cause>) -> StoreError {
+    StoreError::Damaged { path: root.to_owned(), source: cause.into() }
 }
 
 /// Reads a small file; fails above [`JSON_LIMIT`].
@@ -78,8 +78,8 @@ impl LayoutFiles for LayoutFolder {
         }
     }
 
-    fn invalid(&self, reason: String) -> StoreError {
-        damaged(&self.0, reason)
+    fn invalid(&self, cause: impl Into<Cause>) -> StoreError {
+        damaged(&self.0, cause)
     }
 }
 

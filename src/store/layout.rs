@@ -19,7 +19,7 @@ use super::{StoreError, index};
 use crate::atomic_file::{is_temporary, sync_folder};
 use crate::cache::VerifiedBlobs;
 use crate::digest::Digest;
-use crate::error::FileError;
+use crate::error::{FileError, PartError};
 use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
 use crate::reference::Name;
@@ -309,5 +309,5 @@ pub(super) fn read_index(root: &Path) -> Result<Value, StoreError> {
 
 fn read_json(root: &Path, name: &str) -> Result<Value, StoreError> {
     let bytes = read_small(&root.join(name))?;
-    serde_json::from_slice(&bytes).map_err(|error| damaged(root, format!("{name}: {error}")))
+    serde_json::from_slice(&bytes).map_err(|error| damaged(root, PartError::new(name, error)))
 }

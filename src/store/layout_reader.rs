@@ -12,7 +12,7 @@ use super::files::{LayoutBlobs, LayoutFiles, LayoutFolder, blob_name, damaged};
 use super::layout::{check, read_index};
 use super::{StoreError, index};
 use crate::digest::Digest;
-use crate::error::FileError;
+use crate::error::{FileError, PartError};
 use crate::image::{Artifact, Descriptor, Image, ImageError};
 use crate::reference::Name;
 
@@ -114,14 +114,15 @@ pub(super) fn read<F: LayoutFiles>(files: &F, descriptor: &Descriptor) -> Result
 pub(super) fn invalid_document<F: LayoutFiles>(files: &F, error: ImageError) -> StoreError {
     match error {
         ImageError::Digest { expected, found } => StoreError::Digest { expected, found },
-        error => files.invalid(error.to_string()),
+        error => files.invalid(error),
     }
 }
 
 pub(super) fn descriptors<F: LayoutFiles>(files: &F, index: &Value) -> Result<Vec<Descriptor>, StoreError> {
-    let manifests = index::manifests(index).map_err(|reason| files.invalid(reason.to_owned()))?;
-    let read =
-        |json| Descriptor::from_json(json).map_err(|error| files.invalid(format!("index.json: {error}")));
+    let manifests = index::manifests(index).map_err(|reason| files.invalid(reason))?;
+    let read = |json| {
+        Descriptor::from_json(json).map_err(|error| files.invalid(PartError::new("index.json", error)))
+    };
     manifests.iter().map(read).collect()
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Access, StoreError, open};
 use crate::digest::Digest;
+use crate::error::chain;
 use crate::image::{Artifact, Blob, BlobSource};
 use crate::reference::{Place, Reference, RemoteName};
 
@@ -44,9 +45,7 @@ impl BlobSource for LazyBlob {
     fn open(&self, from: u64) -> io::Result<Box<dyn Read + Send>> {
         let LazyImage { reference, access, opened } = &*self.image;
         let artifact = opened
-            .get_or_init(|| {
-                open::open(reference, access).map_err(|error| (kind_of(&error), error.to_string()))
-            })
+            .get_or_init(|| open::open(reference, access).map_err(|error| (kind_of(&error), chain(&error))))
             .as_ref()
             .map_err(|(kind, error)| io::Error::new(*kind, error.clone()))?;
         let blobs = artifact.images().into_iter().flat_map(|image| &image.blobs);

@@ -43,7 +43,7 @@ mod throughput;
 mod write;
 
 pub use access::{Access, Network};
-pub use error::StoreError;
+pub use error::{EngineError, StoreError};
 pub use extent::Extent;
 pub use layout::Layout;
 pub use layout_reader::{LayoutEntry, list_layout, read_layout, verify_layers};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ipo_oci::digest::Digest;
-use ipo_oci::error::Advice;
+use ipo_oci::error::{Advice, chain};
 use ipo_oci::image::{Artifact, Image};
 use ipo_oci::layer::Compression;
 use ipo_oci::reference::Name;
@@ -335,7 +335,7 @@ fn refuses_hostile_members() {
         (Raw::WrongSize("x".to_owned(), 1 << 33, b"x".to_vec()), "ends within a file"),
         (Raw::WrongSize("x".to_owned(), 0, vec![7; 600]), "checksum"),
     ] {
-        let error = with(more.clone()).expect_err(said).to_string();
+        let error = chain(&with(more.clone()).expect_err(said));
         assert!(error.contains(said), "{more:?}: {error}");
     }
     let linked = |kind: fn(String, String) -> Raw, target: &str| {
@@ -358,7 +358,7 @@ fn refuses_hostile_members() {
         (Raw::HardLink, "../x", "unsafe member name"),
         (Raw::Symlink, "../11111111/layer.tar", "digest mismatch"),
     ] {
-        let error = linked(kind, target).expect_err(said).to_string();
+        let error = chain(&linked(kind, target).expect_err(said));
         assert!(error.contains(said), "{target}: {error}");
     }
 }
@@ -371,7 +371,7 @@ fn refuses_too_many_members() {
     members.push(Raw::file("manifest.json", "[]"));
     fs_err::write(&path, archive(&members)).expect("an archive");
     let error = open("docker-archive", &path, "").expect_err("too many");
-    assert!(error.to_string().contains("more than 100000 members"), "{error}");
+    assert!(chain(&error).contains("more than 100000 members"), "{error:?}");
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn recognizes_other_formats() {
     let folder = folder();
     let path = folder.path().join("a.tar");
     put(&image("1"), &format!("docker-archive:{}", path.display()));
-    let error = open("oci-archive", &path, "").expect_err("another form").to_string();
+    let error = chain(&open("oci-archive", &path, "").expect_err("another form"));
     assert!(error.contains("a Docker archive, not an OCI archive"), "{error}");
     for (bytes, said) in [
         (&b"\x28\xb5\x2f\xfd123456"[..], "compression zstd"),
@@ -388,7 +388,7 @@ fn recognizes_other_formats() {
         (b"", "no files"),
     ] {
         fs_err::write(&path, bytes).expect("a file");
-        let error = open("docker-archive", &path, "").expect_err(said).to_string();
+        let error = chain(&open("docker-archive", &path, "").expect_err(said));
         assert!(error.contains(said), "{error}");
     }
     let error = open("docker-archive", folder.path(), "").expect_err("a folder");
@@ -396,7 +396,7 @@ fn recognizes_other_formats() {
     let error = open("docker-archive", &folder.path().join("absent"), "").expect_err("nothing");
     assert!(error.to_string().contains("no such file"), "{error}");
     let members = [Raw::file("repositories", "{}")];
-    let error = open("docker-archive", &write(folder.path(), &members), "").expect_err("too old").to_string();
+    let error = chain(&open("docker-archive", &write(folder.path(), &members), "").expect_err("too old"));
     assert!(error.contains("Docker before 1.10"), "{error}");
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-use ipo_oci::error::Advice;
+use ipo_oci::error::{Advice, chain};
 use ipo_oci::image::Blob;
 use ipo_oci::progress::Silent;
 use ipo_oci::store::{self, Access, Network, StoreError, WriteOptions};
@@ -203,9 +203,8 @@ fn reports_invalid_responses() {
         let socket = folder.path().join("engine.sock");
         let engine = answering(&socket, answer);
         let access = Access::default().with_docker_host(format!("unix://{}", socket.display()));
-        let error = store::open(&"docker-daemon:x:1".parse().expect("a reference"), &access)
-            .expect_err(said)
-            .to_string();
+        let error =
+            chain(&store::open(&"docker-daemon:x:1".parse().expect("a reference"), &access).expect_err(said));
         assert!(error.contains(said), "{error}");
         engine.join().expect("an engine");
     }
@@ -223,19 +222,19 @@ fn a_stalled_engine_times_out() {
         access.engine_timeout = Some(Duration::from_millis(100));
         std::thread::scope(|scope| {
             let greeting = scope.spawn(|| (0..answers).for_each(|_| greet(&listener)));
-            let error = store::open(&"docker-daemon:x:1".parse().expect("a reference"), &access)
-                .expect_err(said)
-                .to_string();
+            let error = chain(
+                &store::open(&"docker-daemon:x:1".parse().expect("a reference"), &access).expect_err(said),
+            );
             assert!(error.contains(said), "{error}");
             greeting.join().expect("an engine");
         });
         if answers == 0 {
             let destination = "docker-daemon:x:1".parse().expect("a destination");
             let name = "x:1".parse().expect("a name");
-            let error =
-                store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
-                    .expect_err(said)
-                    .to_string();
+            let error = chain(
+                &store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
+                    .expect_err(said),
+            );
             assert!(error.contains(said), "{error}");
         }
     }
@@ -269,9 +268,10 @@ fn reports_the_reason_for_a_refused_image() {
         let destination = "docker-daemon:x:1".parse().expect("a destination");
         let artifact = image("1").artifact().expect("an artifact");
         let name = "x:1".parse().expect("a name");
-        let error = store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
-            .expect_err(said)
-            .to_string();
+        let error = chain(
+            &store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
+                .expect_err(said),
+        );
         assert!(error.contains(said), "{error}");
         engine.join().expect("an engine");
     }
@@ -296,9 +296,10 @@ fn reports_the_response_before_a_hang_up() {
     let artifact = image_with(layer).artifact().expect("an artifact");
     let destination = "docker-daemon:x:1".parse().expect("a destination");
     let name = "x:1".parse().expect("a name");
-    let error = store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
-        .expect_err("it hung up")
-        .to_string();
+    let error = chain(
+        &store::write(&artifact, &destination, &name, &WriteOptions::default(), &access, &Silent)
+            .expect_err("it hung up"),
+    );
     assert!(error.contains("status 507: disk full"), "{error}");
     engine.join().expect("an engine");
 }

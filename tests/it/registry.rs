@@ -9,11 +9,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipo_oci::digest::Digest;
-use ipo_oci::error::Advice;
+use ipo_oci::error::{Advice, chain};
 use ipo_oci::image::{Artifact, DOCKER_MANIFEST, Descriptor, IMAGE_MANIFEST};
 use ipo_oci::progress::{Direction, Progress, Silent, Transfer, TransferState, Warning};
 use ipo_oci::reference::RemoteName;
-use ipo_oci::store::registry::{Client, Credential, CredentialFiles, FixedCredentials, RegistryError};
+use ipo_oci::store::registry::{
+    CertificateError, Client, ConnectionError, Credential, CredentialFiles, FixedCredentials, RegistryError,
+};
 use ipo_oci::store::{self, Access, Network, WriteOptions};
 use serde_json::{Value, json};
 
@@ -308,7 +310,13 @@ fn trusts_a_given_certificate_authority() {
     let place = name(&registry.host(), "app:1");
 
     let error = push(&Client::new(&access()).unwrap(), &artifact, &place).unwrap_err();
-    assert!(matches!(error, RegistryError::Certificate { .. }), "{error:?}");
+    let RegistryError::Certificate { source: CertificateError::UnknownIssuer, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(
+        chain(&error),
+        format!("cannot trust {}: the certificate's issuer is not trusted", registry.host())
+    );
 
     let mut trusting = access();
     trusting.registry.ca_files = vec![registry.folder.path().join("ca.pem")];
@@ -561,7 +569,7 @@ fn uses_a_proxy_except_for_this_machine() {
     assert_no_secret(&error);
     assert_eq!(proxy.count(|seen| seen.is("CONNECT", "registry.invalid:443")), 1, "{error}");
     let through = format!("cannot reach registry.invalid through the proxy {}: ", proxy.host());
-    assert!(error.to_string().starts_with(&through), "{error}");
+    assert!(chain(&error).starts_with(&through), "{error:?}");
     assert!(proxy.all()[0].header("proxy-authorization").is_some());
     // Docker Hub's API has another host name.
     client.resolve(&"python:3.12".parse().unwrap()).unwrap_err();
@@ -650,7 +658,13 @@ fn names_missing_images() {
     let error = push(&client, &other, &place.with_digest(image(2, &[10]).digest())).unwrap_err();
     assert!(matches!(error, RegistryError::Digest { .. }), "{error}");
     let dead = name(&format!("127.0.0.1:{}", crate::support::free_port()), "app:1");
-    assert!(matches!(client.read(&dead), Err(RegistryError::Network { .. })));
+    let error = client.read(&dead).unwrap_err();
+    assert!(
+        matches!(&error, RegistryError::Network { source: ConnectionError::Io(cause), .. }
+            if cause.kind() == std::io::ErrorKind::ConnectionRefused),
+        "{error:?}"
+    );
+    assert!(chain(&error).ends_with(": connection refused"), "{error:?}");
 }
 
 /// Edits the lines of a response's head.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ipo_oci::digest::Digest;
-use ipo_oci::error::Advice;
+use ipo_oci::error::{Advice, chain};
 use ipo_oci::image::{Artifact, Blob};
 use ipo_oci::progress::Silent;
 use ipo_oci::reference::RemoteName;
@@ -193,7 +193,7 @@ fn a_failed_push_reports_the_reason_and_writes_no_tag() {
         let artifact = image(1, &[MIB]);
         let proxy = Proxy::start(registry.port, decide);
         let error = push(&access(), &proxy.host(), &artifact).unwrap_err();
-        assert!(error.to_string().contains(what), "{what}: {error}");
+        assert!(chain(&error).contains(what), "{what}: {error:?}");
         registry.verify();
         let read = Client::new(&access()).unwrap().read(&name(&registry.host()));
         assert!(matches!(read, Err(RegistryError::NotFound(_))), "{read:?}");
@@ -217,7 +217,7 @@ fn a_wrong_blob_is_not_pushed() {
         let mut artifact = good.clone();
         artifact.blobs[1].1 = blob;
         let error = push(&access(), &registry.host(), &artifact).unwrap_err();
-        assert!(error.to_string().contains(expected), "{error}");
+        assert!(chain(&error).contains(expected), "{error:?}");
         registry.verify();
         assert!(Client::new(&access()).unwrap().read(&name(&registry.host())).is_err());
     }
@@ -298,8 +298,8 @@ fn a_pull_of_wrong_bytes_is_an_error() {
         let result = Client::new(&access)
             .unwrap()
             .read(&name(&proxy.host()))
-            .map_err(|error| error.to_string())
-            .and_then(|read| fetch(&read).map_err(|error| error.to_string()));
+            .map_err(|error| chain(&error))
+            .and_then(|read| fetch(&read).map_err(|error| chain(&error)));
         let error = result.unwrap_err();
         assert!(error.len() < 400 && !error.contains('\n'), "{error}");
         // No wrong blob is cached.

@@ -76,7 +76,7 @@ fn short_help_fits_a_screen() {
 const FIRST_WORDS: [&str; 7] =
     ["cannot", "invalid", "duplicate", "missing", "unexpected", "unknown", "unsupported"];
 /// Reasons, which are a part of other errors.
-const REASONS: [&str; 8] = [
+const REASONS: [&str; 16] = [
     "conda environment",
     "ended with {status}{}",
     "made on Windows",
@@ -84,6 +84,14 @@ const REASONS: [&str; 8] = [
     "not a .pyc file",
     "reference cycle at byte {0}",
     "sets too complex to be ordered",
+    "the certificate has expired",
+    "the certificate is for another name",
+    "the certificate is not valid yet",
+    "the certificate's issuer is not trusted",
+    "the connection was cut",
+    "the proxy refuses the connection",
+    "the response does not confirm the loaded image",
+    "the response is truncated: {0}",
     "{0} bytes exceed the size limit",
 ];
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ipo_oci::digest::Digest;
-use ipo_oci::error::Advice;
+use ipo_oci::error::{Advice, chain};
 use ipo_oci::image::{Blob, Descriptor, Encoding, Format, IMAGE_MANIFEST, Image};
 use ipo_oci::progress::Silent;
 use ipo_oci::reference::Name;
@@ -208,8 +208,8 @@ fn refuses_other_directories_without_changing_them() {
         ("project/src/main.py/below", "not a directory"),
         ("other", "2.0.0"),
     ] {
-        let error = put(&image("1"), &to("oci", &path.join(target), ":a")).expect_err(target);
-        assert!(error.to_string().contains(said), "{error}");
+        let error = chain(&put(&image("1"), &to("oci", &path.join(target), ":a")).expect_err(target));
+        assert!(error.contains(said), "{error}");
     }
     for target in ["project", "project/src/main.py/a.tar"] {
         for transport in ["oci-archive", "docker-archive"] {

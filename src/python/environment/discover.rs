@@ -12,6 +12,7 @@ use super::distribution::{
 use super::error::VenvError;
 use super::legacy;
 use super::listing::{FileListing, ListingCursor, ListingEntry, has_extension};
+use crate::error::chain;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::python::metadata::core_metadata::Metadata;
@@ -43,7 +44,7 @@ pub(crate) fn discover(site: &Site<'_>, warnings: &mut Vec<Warning>) -> Result<V
                 let info = format!("{}/{name}", site.place);
                 warnings.push(Warning::new(
                     site.host(&info).display().to_string(),
-                    format!("is left out: {error}"),
+                    format!("is left out: {}", chain(&error)),
                 ));
                 continue;
             }
@@ -96,10 +97,10 @@ fn read_one(site: &Site<'_>, name: &str) -> (Result<Option<Distribution>, VenvEr
 
 fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result<Distribution, VenvError> {
     let at = |name: &str| format!("{info}/{name}");
-    let malformed = |name: &str, reason: String| VenvError::Malformed { path: site.host(&at(name)), reason };
-    let bytes =
-        site.bytes(&at("METADATA"))?.ok_or_else(|| malformed("METADATA", "no such file".to_owned()))?;
-    let metadata = Metadata::parse(&bytes).map_err(|reason| malformed("METADATA", reason.to_owned()))?;
+    let malformed =
+        |name: &str, reason: &'static str| VenvError::Malformed { path: site.host(&at(name)), reason };
+    let bytes = site.bytes(&at("METADATA"))?.ok_or_else(|| malformed("METADATA", "no such file"))?;
+    let metadata = Metadata::parse(&bytes).map_err(|reason| malformed("METADATA", reason))?;
     let lines = |text: Option<String>| -> Vec<String> {
         text.unwrap_or_default()
             .lines()
@@ -134,7 +135,7 @@ fn dist_info(site: &Site<'_>, info: &str, warnings: &mut Vec<Warning>) -> Result
         }
         Some(file) => {
             let rows = record::parse(&file.read()?)
-                .map_err(|error| malformed("RECORD", format!("line {}: {}", error.line, error.reason)))?;
+                .map_err(|source| VenvError::Record { path: site.host(&at("RECORD")), source })?;
             recorded_files(site, &mut distribution, rows)?;
         }
         None => {

@@ -7,6 +7,7 @@ use crate::error::{Advice, FileError};
 use crate::platform::Platform;
 use crate::plural::counted;
 use crate::printable;
+use crate::python::metadata::record::RecordError;
 use crate::tree::{ContentError, PathError};
 
 /// A distribution with compiled modules for another platform or Python.
@@ -120,8 +121,16 @@ pub enum VenvError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The violated rule, with the line if known.
-        reason: String,
+        /// The violated rule.
+        reason: &'static str,
+    },
+    /// The RECORD of a distribution has an invalid row.
+    #[error("cannot read {}", printable::path(.path))]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The violated rule.
+        source: RecordError,
     },
     /// Files listed in RECORD are missing.
     #[error("cannot include {distribution} {version}: incomplete, its RECORD lists {}", files_missing(.files, *.count))]
@@ -295,7 +304,7 @@ impl Advice for VenvError {
                 platform.machine()
             ),
             Self::Interpreter { .. } => "use a virtual environment of CPython 3.9 to 3.15".to_owned(),
-            Self::Malformed { .. } | Self::TooLarge { .. } => {
+            Self::Malformed { .. } | Self::Record { .. } | Self::TooLarge { .. } => {
                 "install the distribution again, with `uv pip install --reinstall` or \
                  `pip install --force-reinstall`"
                     .to_owned()

@@ -30,8 +30,7 @@ pub(crate) fn egg_info(
 ) -> Result<Distribution, VenvError> {
     let is_file = site.listing.contains_key(info);
     let package_info = if is_file { info.to_owned() } else { format!("{info}/PKG-INFO") };
-    let malformed =
-        |reason: &str| VenvError::Malformed { path: site.host(&package_info), reason: reason.to_owned() };
+    let malformed = |reason: &'static str| VenvError::Malformed { path: site.host(&package_info), reason };
     let bytes = site.bytes(&package_info)?.ok_or_else(|| malformed("no such file"))?;
     let mut metadata = Metadata::parse(&bytes).map_err(malformed)?;
     let beside = |name: &str| site.text(&format!("{info}/{name}"));
@@ -87,10 +86,8 @@ pub(crate) fn egg_link(
     };
     let file = |name: &str| HostFile::new(package_info.join(name)).ok();
     let read = |name: &str| file(name).map(|file| read_text(&file, INFO_LIMIT)).transpose();
-    let malformed = |reason: &str| VenvError::Malformed {
-        path: package_info.join("PKG-INFO"),
-        reason: reason.to_owned(),
-    };
+    let malformed =
+        |reason: &'static str| VenvError::Malformed { path: package_info.join("PKG-INFO"), reason };
     let package_file = file("PKG-INFO").ok_or_else(|| malformed("no such file"))?;
     let mut metadata = Metadata::parse(&read_bytes(&package_file, INFO_LIMIT)?).map_err(malformed)?;
     if metadata.requires_dist.is_empty()
@@ -134,10 +131,8 @@ pub(crate) fn egg(
     let Some(bytes) = read("EGG-INFO/PKG-INFO")? else {
         return unused("this egg has no EGG-INFO/PKG-INFO");
     };
-    let mut metadata = Metadata::parse(&bytes).map_err(|reason| VenvError::Malformed {
-        path: site.host(info).join("EGG-INFO/PKG-INFO"),
-        reason: reason.to_owned(),
-    })?;
+    let mut metadata = Metadata::parse(&bytes)
+        .map_err(|reason| VenvError::Malformed { path: site.host(info).join("EGG-INFO/PKG-INFO"), reason })?;
     let text = |name: &str| -> Result<String, VenvError> {
         Ok(String::from_utf8_lossy(&read(name)?.unwrap_or_default()).into_owned())
     };

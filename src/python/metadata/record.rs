@@ -29,7 +29,9 @@ pub struct RecordRow {
 }
 
 /// An invalid row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid line {line}: {reason}")]
+#[non_exhaustive]
 pub struct RecordError {
     /// The line, from 1.
     pub line: u64,

@@ -60,7 +60,7 @@ pub enum RequirementsError {
     #[error(transparent)]
     Venv(#[from] VenvError),
     /// An invalid line.
-    #[error("invalid requirement `{text}` in {}:{line}: {reason}", printable::path(.file))]
+    #[error("invalid requirement `{text}` in {}:{line}", printable::path(.file))]
     Line {
         /// The file.
         file: PathBuf,
@@ -68,8 +68,8 @@ pub enum RequirementsError {
         line: usize,
         /// The line.
         text: String,
-        /// The reason.
-        reason: String,
+        /// The violated rule.
+        source: RequirementError,
     },
     /// Files include each other.
     #[error("cannot read {}: requirement files are nested too deeply", printable::path(.0))]
@@ -158,8 +158,8 @@ fn read_into(
             Ok(ParsedLine::Requirement(target)) => {
                 lines.push(Line { file: file.to_path_buf(), line, target });
             }
-            Err(reason) => {
-                return Err(RequirementsError::Line { file: file.to_path_buf(), line, text, reason });
+            Err(source) => {
+                return Err(RequirementsError::Line { file: file.to_path_buf(), line, text, source });
             }
         }
     }
@@ -225,7 +225,7 @@ enum ParsedLine {
     Requirement(RequirementTarget),
 }
 
-fn read_line(line: &str, directory: &Path) -> Result<ParsedLine, String> {
+fn read_line(line: &str, directory: &Path) -> Result<ParsedLine, RequirementError> {
     if let Some(option) = line.strip_prefix('-') {
         let (name, value) = match option.strip_prefix('-') {
             Some(long) => long.split_at(long.find(['=', ' ', '\t']).unwrap_or(long.len())),
@@ -244,14 +244,14 @@ fn read_line(line: &str, directory: &Path) -> Result<ParsedLine, String> {
     let text = without_options(line);
     match text.parse::<Requirement>() {
         Ok(requirement) => Ok(ParsedLine::Requirement(RequirementTarget::Named(Box::new(requirement)))),
-        Err(reason) => {
+        Err(error) => {
             let (target, _) = text.split_once(" ;").unwrap_or((text, ""));
             let looks_direct =
                 target.contains('/') || target.starts_with('.') || has_extension(target, "whl");
             if looks_direct {
                 direct(target.trim(), directory).map(ParsedLine::Requirement)
             } else {
-                Err(reason.to_string())
+                Err(error)
             }
         }
     }
@@ -270,7 +270,7 @@ fn unquoted(value: &str) -> &str {
 
 /// Parses a requirement by path or URL. Its name is that of a wheel, or in the fragment, or in the
 /// `pyproject.toml` of a directory.
-fn direct(target: &str, directory: &Path) -> Result<RequirementTarget, String> {
+fn direct(target: &str, directory: &Path) -> Result<RequirementTarget, RequirementError> {
     if let Some((_, egg)) = target.split_once("#egg=").or_else(|| target.split_once("&egg=")) {
         let egg = egg.split('&').next().unwrap_or(egg);
         return named(egg);
@@ -288,7 +288,7 @@ fn direct(target: &str, directory: &Path) -> Result<RequirementTarget, String> {
         let json = serde_json::json!({ "url": format!("file://{}", url.trim_start_matches("//")), "dir_info": { "editable": true } });
         return match DirectUrl::parse(&json.to_string()) {
             Some(DirectUrl::Editable(path)) => Ok(RequirementTarget::Directory { path, extras }),
-            _ => Err("invalid URL".to_owned()),
+            _ => Err(RequirementError("invalid URL".to_owned())),
         };
     }
     if target.contains("://") {
@@ -297,9 +297,8 @@ fn direct(target: &str, directory: &Path) -> Result<RequirementTarget, String> {
     Ok(RequirementTarget::Directory { path: directory.join(target), extras })
 }
 
-fn named(text: &str) -> Result<RequirementTarget, String> {
-    let requirement = text.parse().map_err(|error: RequirementError| error.to_string())?;
-    Ok(RequirementTarget::Named(Box::new(requirement)))
+fn named(text: &str) -> Result<RequirementTarget, RequirementError> {
+    Ok(RequirementTarget::Named(Box::new(text.parse()?)))
 }
 
 /// Parses the lines of a file.
@@ -312,6 +311,7 @@ pub(in crate::python) fn fuzz(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::chain;
     use proptest::prelude::*;
 
     fn target(line: &str) -> Option<RequirementTarget> {
@@ -408,7 +408,7 @@ mod tests {
         fs_err::write(at("more/deep.txt"), "-r base.txt\n").unwrap();
         assert!(matches!(read(&at("requirements.txt")), Err(RequirementsError::Depth(_))));
         fs_err::write(at("more/deep.txt"), "\n!!!\n").unwrap();
-        let error = read(&at("requirements.txt")).unwrap_err().to_string();
+        let error = chain(&read(&at("requirements.txt")).unwrap_err());
         assert!(error.contains("invalid requirement `!!!` in ") && error.contains("deep.txt:2: "), "{error}");
     }
 

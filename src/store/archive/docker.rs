@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::file::ArchiveFile;
-use crate::digest::Digest;
-use crate::error::FileError;
+use crate::digest::{Digest, DigestError};
+use crate::error::{FileError, PartError};
 use crate::image::{Artifact, Blob, Descriptor, Documents, Encoding, IMAGE_CONFIG, IMAGE_MANIFEST, is_index};
 use crate::reference::{Name, Reference};
 use crate::store::files::{LayoutBlobs, LayoutFiles, blob_name};
@@ -52,10 +52,10 @@ pub(in crate::store) fn read(archive: &ArchiveFile, reference: &Reference) -> Re
         } else {
             "manifest.json not found: not a Docker archive"
         };
-        return Err(archive.invalid(reason.to_owned()));
+        return Err(archive.invalid(reason));
     };
     let images: Vec<SavedImage> =
-        serde_json::from_slice(&bytes).map_err(|error| archive.invalid(format!("{MANIFEST}: {error}")))?;
+        serde_json::from_slice(&bytes).map_err(|error| archive.invalid(PartError::new(MANIFEST, error)))?;
     if let Some(digest) = reference.digest
         && archive.has(&blob_name(&digest))
         && archive.has("index.json")
@@ -143,7 +143,7 @@ fn of_layout(archive: &ArchiveFile, config: Digest) -> Result<Option<Artifact>, 
 /// Writes a manifest for an image without one.
 fn assemble(archive: &ArchiveFile, image: &SavedImage, config: Vec<u8>) -> Result<Artifact, StoreError> {
     let json: Value = serde_json::from_slice(&config)
-        .map_err(|error| archive.invalid(format!("a configuration: {error}")))?;
+        .map_err(|error| archive.invalid(PartError::new("a configuration", error)))?;
     let diff_ids = json.get("rootfs").and_then(|root| root.get("diff_ids")).and_then(Value::as_array);
     let diff_ids = diff_ids.map_or(&[][..], Vec::as_slice);
     let layers = image.layers.as_deref().unwrap_or_default();
@@ -155,8 +155,9 @@ fn assemble(archive: &ArchiveFile, image: &SavedImage, config: Vec<u8>) -> Resul
     let mut blobs = vec![(descriptor, Blob::Memory(config.into()))];
     for (name, diff_id) in layers.iter().zip(diff_ids) {
         let diff_id = diff_id.as_str().unwrap_or_default();
-        let diff_id =
-            diff_id.parse().map_err(|error| archive.invalid(format!("a configuration: {error}")))?;
+        let diff_id = diff_id
+            .parse()
+            .map_err(|error: DigestError| archive.invalid(PartError::new("a configuration", error)))?;
         blobs.push(layer(archive, name, diff_id)?);
     }
     let named: Vec<&Value> = blobs.iter().skip(1).map(|(descriptor, _)| &descriptor.json).collect();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::error::FileError;
+use crate::error::{Cause, FileError, PartError};
 use crate::image::{Blob, BlobSource};
 use crate::layer::{Limits, MemberKind, ReadError, locate};
 use crate::store::StoreError;
@@ -81,7 +81,7 @@ impl ArchiveFile {
                 };
                 if let Some(compression) = compression {
                     let reason = format!("unsupported compression {compression}; decompress it first");
-                    return Err(StoreError::Archive { path: shown.to_owned(), reason });
+                    return Err(StoreError::Archive { path: shown.to_owned(), source: reason.into() });
                 }
                 temporary(shown, source, "")?
             }
@@ -103,7 +103,7 @@ impl ArchiveFile {
                 ReadError::Limit { what, limit } => format!("more than {limit} {what}"),
                 error => error.to_string(),
             };
-            StoreError::Archive { path: shown.clone(), reason }
+            StoreError::Archive { path: shown.clone(), source: reason.into() }
         })?;
         let members = found.into_iter().filter_map(|found| {
             let path = found.member.path;
@@ -117,7 +117,7 @@ impl ArchiveFile {
         });
         let members: BTreeMap<_, _> = members.collect();
         if members.is_empty() {
-            return Err(StoreError::Archive { path: shown, reason: "no files".to_owned() });
+            return Err(StoreError::Archive { path: shown, source: "no files".into() });
         }
         Ok(Self { members, shown, file: file.into() })
     }
@@ -167,8 +167,8 @@ impl LayoutFiles for ArchiveFile {
         Ok(section.map(|section| (Blob::Source(Arc::new(section.clone())), section.size)))
     }
 
-    fn invalid(&self, reason: String) -> StoreError {
-        StoreError::Archive { path: self.shown.clone(), reason }
+    fn invalid(&self, cause: impl Into<Cause>) -> StoreError {
+        StoreError::Archive { path: self.shown.clone(), source: cause.into() }
     }
 }
 
@@ -240,17 +240,15 @@ fn temporary(shown: &Path, mut source: impl Read, broken: &str) -> Result<File, 
             Ok(got) => got,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) if !broken.is_empty() && error.raw_os_error().is_none() => {
-                return Err(StoreError::Archive {
-                    path: shown.to_owned(),
-                    reason: format!("{broken}: {error}"),
-                });
+                let source = PartError::new(broken, error).into();
+                return Err(StoreError::Archive { path: shown.to_owned(), source });
             }
             Err(error) => return Err(FileError::new("read", shown, error).into()),
         };
         total += got as u64;
         if total > LIMITS.archive_bytes {
             let reason = format!("more than {} bytes", LIMITS.archive_bytes);
-            return Err(StoreError::Archive { path: shown.to_owned(), reason });
+            return Err(StoreError::Archive { path: shown.to_owned(), source: reason.into() });
         }
         file.write_all(buffer.get(..got).unwrap_or_default()).map_err(FileError::of("write in", &folder))?;
     }

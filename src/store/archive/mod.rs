@@ -9,6 +9,7 @@ mod write;
 
 use super::files::LayoutFiles;
 use super::{StoreError, layout_reader};
+use crate::error::PartError;
 use crate::image::Artifact;
 use crate::reference::{Place, Reference};
 
@@ -31,9 +32,7 @@ pub(super) fn open(place: &Place) -> Result<ArchiveFile, StoreError> {
 pub(super) fn read_oci(archive: &ArchiveFile, reference: &Reference) -> Result<Artifact, StoreError> {
     let index = layout_index(archive)?.ok_or_else(|| {
         let docker = archive.small("manifest.json").is_ok_and(|manifest| manifest.is_some());
-        archive.invalid(
-            if docker { "a Docker archive, not an OCI archive" } else { "oci-layout not found" }.to_owned(),
-        )
+        archive.invalid(if docker { "a Docker archive, not an OCI archive" } else { "oci-layout not found" })
     })?;
     layout_reader::artifact(archive, &index, reference.tag.as_deref(), reference.digest)
 }
@@ -42,7 +41,7 @@ pub(super) fn read_oci(archive: &ArchiveFile, reference: &Reference) -> Result<A
 fn layout_index(archive: &ArchiveFile) -> Result<Option<serde_json::Value>, StoreError> {
     let json = |name: &str, bytes: &[u8]| {
         serde_json::from_slice::<serde_json::Value>(bytes)
-            .map_err(|error| archive.invalid(format!("{name}: {error}")))
+            .map_err(|error| archive.invalid(PartError::new(name, error)))
     };
     let Some(marker) = archive.small("oci-layout")? else { return Ok(None) };
     match json("oci-layout", &marker)?.get("imageLayoutVersion").and_then(serde_json::Value::as_str) {
@@ -51,10 +50,10 @@ fn layout_index(archive: &ArchiveFile) -> Result<Option<serde_json::Value>, Stor
             let version = version.escape_debug();
             return Err(archive.invalid(format!("unsupported layout version `{version}`; expected 1.0.0")));
         }
-        None => return Err(archive.invalid("oci-layout has no version".to_owned())),
+        None => return Err(archive.invalid("oci-layout has no version")),
     }
     match archive.small("index.json")? {
         Some(index) => json("index.json", &index).map(Some),
-        None => Err(archive.invalid("index.json not found".to_owned())),
+        None => Err(archive.invalid("index.json not found")),
     }
 }

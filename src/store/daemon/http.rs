@@ -11,6 +11,8 @@ use std::str::FromStr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::store::EngineError;
+
 /// Limits for a response's head, in bytes, and its fields.
 const HEAD_LIMIT: u64 = 64 << 10;
 const MOST_FIELDS: usize = 100;
@@ -44,10 +46,10 @@ pub(super) enum EngineHost {
 }
 
 impl FromStr for EngineHost {
-    type Err = String;
+    type Err = EngineError;
 
     /// Parses the form of `$DOCKER_HOST`.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, EngineError> {
         if let Some(path) = text.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
             return Ok(Self::Unix(path.into()));
         }
@@ -57,7 +59,7 @@ impl FromStr for EngineHost {
                 let port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
                 Ok(Self::Tcp(if port { host.to_owned() } else { format!("{host}:{PORT}") }))
             }
-            _ => Err("invalid address: expected unix:///PATH or tcp://HOST:PORT".to_owned()),
+            _ => Err(EngineError::Address),
         }
     }
 }
@@ -557,12 +559,12 @@ mod tests {
 
     #[test]
     fn hosts_have_dockers_notation() {
-        let host = |text: &str| text.parse::<EngineHost>();
-        assert_eq!(host("unix:///run/d.sock"), Ok(EngineHost::Unix("/run/d.sock".into())));
-        assert_eq!(host("tcp://h"), Ok(EngineHost::Tcp("h:2375".to_owned())));
-        assert_eq!(host("tcp://[::1]:1/"), Ok(EngineHost::Tcp("[::1]:1".to_owned())));
+        let host = |text: &str| text.parse::<EngineHost>().ok();
+        assert_eq!(host("unix:///run/d.sock"), Some(EngineHost::Unix("/run/d.sock".into())));
+        assert_eq!(host("tcp://h"), Some(EngineHost::Tcp("h:2375".to_owned())));
+        assert_eq!(host("tcp://[::1]:1/"), Some(EngineHost::Tcp("[::1]:1".to_owned())));
         for text in ["", "h", "ssh://h", "unix://x", "tcp://", "tcp://h/x", "npipe:////./pipe"] {
-            assert!(host(text).is_err(), "{text}");
+            assert!(host(text).is_none(), "{text}");
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::archive::{self, ArchiveFile};
-use super::{Access, Network, StoreError};
+use super::{Access, EngineError, Network, StoreError};
 use crate::image::Artifact;
 use crate::progress::Progress;
 use crate::reference::{Name, Place, Reference, Transport};
@@ -34,7 +34,7 @@ pub(super) fn read(name: &Name, access: &Access) -> Result<Artifact, StoreError>
     let path = format!("/images/{}/get", escaped(&name.to_string()));
     engine.ping()?;
     let response = EngineRequest::get(&path).send(&engine.host, engine.exporting());
-    let response = response.map_err(|error| engine.failed(&error))?;
+    let response = response.map_err(|error| engine.error(EngineError::Io(error)))?;
     if response.status == 404 {
         let (path, tag) = (PathBuf::from(engine.shown), name.to_string());
         return Err(StoreError::NoImage { path, tag, there: Vec::new() });
@@ -76,23 +76,19 @@ pub(super) fn write(
     if let Some(error) = failed {
         return Err(error);
     }
-    let response = engine.accepted(response.map_err(|error| engine.failed(&error))?)?;
+    let response = engine.accepted(response.map_err(|error| engine.error(EngineError::Io(error)))?)?;
     // The engine responds 200 before reading; the outcome follows as lines of JSON.
     let lines =
         serde_json::Deserializer::from_reader(response.body.take(RESPONSE_LIMIT)).into_iter::<Value>();
     let mut loaded = false;
     for line in lines {
-        let line = line.map_err(|error| engine.refused(format!("the response is truncated: {error}")))?;
+        let line = line.map_err(|error| engine.error(EngineError::Truncated(error)))?;
         if let Some(error) = line.get("error").and_then(Value::as_str) {
-            return Err(engine.refused(error.to_owned()));
+            return Err(engine.error(EngineError::Refused(error.to_owned())));
         }
         loaded |= line.get("stream").is_some();
     }
-    if loaded {
-        Ok(())
-    } else {
-        Err(engine.refused("the response does not confirm the loaded image".to_owned()))
-    }
+    if loaded { Ok(()) } else { Err(engine.error(EngineError::Unconfirmed)) }
 }
 
 /// A connection configuration for an engine.
@@ -107,7 +103,7 @@ impl Engine {
     fn new(access: &Access) -> Result<Self, StoreError> {
         let shown =
             access.docker_host.as_deref().filter(|host| !host.is_empty()).unwrap_or(DEFAULT_HOST).to_owned();
-        let host = shown.parse().map_err(|reason| StoreError::Engine { host: shown.clone(), reason })?;
+        let host = shown.parse().map_err(|source| StoreError::Engine { host: shown.clone(), source })?;
         if matches!(host, EngineHost::Tcp(_)) && access.network == Network::Forbidden {
             return Err(StoreError::Offline(format!("the Docker engine at {shown}")));
         }
@@ -119,7 +115,7 @@ impl Engine {
         let Self { timeout, .. } = *self;
         let timeouts = EngineTimeouts { response: timeout, body: Some(timeout), silence: timeout };
         let response = EngineRequest::get("/_ping").send(&self.host, timeouts);
-        response.map(|_| ()).map_err(|error| self.failed(&error))
+        response.map(|_| ()).map_err(|error| self.error(EngineError::Io(error)))
     }
 
     /// Returns the limits for exports, which an engine may prepare before the response.
@@ -146,17 +142,11 @@ impl Engine {
         let message = serde_json::from_str::<Value>(&text).ok();
         let message = message.as_ref().and_then(|json| json.get("message")).and_then(Value::as_str);
         let message: String = message.unwrap_or(text.trim()).chars().take(500).collect();
-        Err(self.refused(format!("status {}: {message}", response.status)))
+        Err(self.error(EngineError::Refused(format!("status {}: {message}", response.status))))
     }
 
-    fn refused(&self, reason: String) -> StoreError {
-        StoreError::Engine { host: self.shown.clone(), reason }
-    }
-
-    fn failed(&self, error: &io::Error) -> StoreError {
-        // Drop the system's error number.
-        let text = error.to_string();
-        self.refused(text.split_once(" (os error ").map_or(text.clone(), |(words, _)| words.to_lowercase()))
+    fn error(&self, source: EngineError) -> StoreError {
+        StoreError::Engine { host: self.shown.clone(), source }
     }
 }
 

@@ -16,7 +16,7 @@ use ureq::http::{Method, header};
 
 use super::challenge::{self, Challenge};
 use super::credentials::{Credential, Credentials};
-use super::error::RegistryError;
+use super::error::{ConnectionError, RegistryError};
 use super::http::{Http, Payload, Request, Response, Trust};
 use super::retry::{Backoff, RetryDecision, is_transient, retry_after};
 use super::secret::Secret;
@@ -123,8 +123,8 @@ impl Auth {
         let place = &slot;
         let mut slot = place.grant.lock_forgiving();
         if place.failures.load(Ordering::Relaxed) != failures {
-            let reason = "the token server was unreachable a moment ago".to_owned();
-            return Err(RegistryError::Network { host: origin.authority.clone(), reason });
+            let source = ConnectionError::Other("the token server was unreachable a moment ago");
+            return Err(RegistryError::Network { host: origin.authority.clone(), source });
         }
         if let Some(grant) = slot.as_ref().filter(|grant| grant.is_good() && Some(&grant.proof) != before) {
             return Ok(grant.proof.clone());

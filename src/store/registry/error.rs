@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::credentials::CredentialsError;
 use crate::digest::Digest;
-use crate::error::{Advice, Advised, FileError};
+use crate::error::{Advice, Advised, FileError, chain};
 use crate::image::ImageError;
 
 /// An error of a registry. No variant holds a credential.
@@ -27,12 +27,12 @@ pub enum RegistryError {
     #[error(transparent)]
     File(#[from] FileError),
     /// No connection, or one that ended early.
-    #[error("cannot reach {host}: {reason}")]
+    #[error("cannot reach {host}")]
     Network {
         /// Host and port.
         host: String,
-        /// The reason.
-        reason: String,
+        /// The cause.
+        source: ConnectionError,
     },
     /// No progress, or too little, for too long.
     #[error("cannot reach {host}: {what} {}", seconds(*.limit))]
@@ -45,7 +45,7 @@ pub enum RegistryError {
         limit: Duration,
     },
     /// All mirrors and the registry itself failed.
-    #[error("cannot fetch from {registry}: {}; then {cause}", listed(.mirrors))]
+    #[error("cannot fetch from {registry}: {}; then {cause}", listed(.mirrors), cause = chain(&**.cause))]
     Everywhere {
         /// The registry.
         registry: String,
@@ -58,12 +58,12 @@ pub enum RegistryError {
     #[error("host not found: {0}")]
     UnknownHost(String),
     /// An untrusted certificate.
-    #[error("cannot trust {host}: {reason}")]
+    #[error("cannot trust {host}")]
     Certificate {
         /// Host and port.
         host: String,
-        /// The reason.
-        reason: String,
+        /// The cause.
+        source: CertificateError,
     },
     /// The host does not use TLS.
     #[error("cannot reach {0}: the host does not speak TLS")]
@@ -137,13 +137,83 @@ pub enum RegistryError {
         cause: io::Error,
     },
     /// Documents that violate the specification.
-    #[error("invalid image {name}: {cause}")]
+    #[error("invalid image {name}")]
     Image {
         /// The image's name.
         name: String,
         /// The violation.
-        cause: ImageError,
+        source: ImageError,
     },
+}
+
+/// The cause of an incomplete exchange with a host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// An error of the operating system.
+    #[error("{}", io_reason(.0))]
+    Io(io::Error),
+    /// A connection that ended early.
+    #[error("the connection was cut")]
+    Cut,
+    /// A blob that was fetched in part, after all attempts.
+    #[error("{cause} after {fetched} of {size} bytes of {digest}")]
+    Incomplete {
+        /// The blob.
+        digest: Digest,
+        /// The number of bytes fetched.
+        fetched: u64,
+        /// The blob's size in bytes.
+        size: u64,
+        /// The cause of the last attempt's end.
+        cause: Box<ConnectionError>,
+    },
+    /// A proxy that opens no connection.
+    #[error("the proxy refuses the connection")]
+    Proxy,
+    /// A violation of HTTP, without the data sent.
+    #[error("invalid HTTP ({0})")]
+    Http(Box<dyn std::error::Error + Send + Sync>),
+    /// A failed handshake.
+    #[error(transparent)]
+    Tls(Box<dyn std::error::Error + Send + Sync>),
+    /// Any other cause.
+    #[error("{0}")]
+    Other(&'static str),
+}
+
+/// The reason to refuse a certificate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// An issuer that is no certificate authority of this machine.
+    #[error("the certificate's issuer is not trusted")]
+    UnknownIssuer,
+    /// A certificate from the past.
+    #[error("the certificate has expired")]
+    Expired,
+    /// A certificate for the future.
+    #[error("the certificate is not valid yet")]
+    NotValidYet,
+    /// A certificate of another host.
+    #[error("the certificate is for another name")]
+    OtherName,
+    /// Any other violation, in the words of rustls.
+    #[error("invalid certificate ({0})")]
+    Invalid(String),
+}
+
+impl CertificateError {
+    pub(super) fn of(error: &rustls::CertificateError) -> Self {
+        use rustls::CertificateError as Cause;
+        match error {
+            Cause::UnknownIssuer => Self::UnknownIssuer,
+            Cause::Expired | Cause::ExpiredContext { .. } => Self::Expired,
+            Cause::NotValidYet | Cause::NotValidYetContext { .. } => Self::NotValidYet,
+            Cause::NotValidForName | Cause::NotValidForNameContext { .. } => Self::OtherName,
+            other => Self::Invalid(other.to_string()),
+        }
+    }
 }
 
 impl RegistryError {
@@ -199,7 +269,7 @@ impl RegistryError {
 
 impl From<ImageError> for RegistryError {
     fn from(source: ImageError) -> Self {
-        Self::Image { name: "document".to_owned(), cause: source }
+        Self::Image { name: "document".to_owned(), source }
     }
 }
 
@@ -240,10 +310,26 @@ impl Advice for RegistryError {
             Self::Digest { .. } => {
                 "try again; a repeated mismatch means that the registry or a proxy damages images".to_owned()
             }
-            Self::Image { cause, .. } => return cause.help(),
+            Self::Image { source, .. } => return source.help(),
             Self::Status { status: 500.., .. } => "try again later, and check the registry's log".to_owned(),
             Self::Status { .. } | Self::Response { .. } | Self::Blob { .. } => return None,
         })
+    }
+}
+
+/// Describes an error of a connection.
+fn io_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => ConnectionError::Cut.to_string(),
+        io::ErrorKind::TimedOut => "no response in time".to_owned(),
+        _ => match error.get_ref().and_then(|inner| inner.source()) {
+            Some(source) => source.to_string(),
+            None => error.to_string(),
+        },
     }
 }
 

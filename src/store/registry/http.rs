@@ -13,7 +13,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body, SendBody, Timeout};
 
-use super::error::RegistryError;
+use super::error::{CertificateError, ConnectionError, RegistryError};
 use super::no_proxy;
 use super::secret::Secret;
 use super::settings::RegistrySettings;
@@ -386,26 +386,28 @@ impl Http {
         }
         match tls_error(&error) {
             Some(TlsError::InvalidCertificate(reason)) => {
-                return RegistryError::Certificate { host, reason: certificate_reason(reason) };
+                return RegistryError::Certificate { host, source: CertificateError::of(reason) };
             }
             Some(TlsError::InvalidMessage(_)) => return RegistryError::PlainHttp(origin.authority.clone()),
             _ => {}
         }
-        let reason = match error {
+        let source = match error {
             ureq::Error::HostNotFound => return RegistryError::UnknownHost(host),
             ureq::Error::Io(error) if is_unknown_host(&error) => return RegistryError::UnknownHost(host),
-            ureq::Error::ConnectProxyFailed(_) => "the proxy refuses the connection".to_owned(),
-            ureq::Error::Io(error) => io_reason(&error),
-            ureq::Error::ConnectionFailed => "connection failed".to_owned(),
+            ureq::Error::ConnectProxyFailed(_) => ConnectionError::Proxy,
+            ureq::Error::Io(error) => ConnectionError::Io(error),
+            ureq::Error::ConnectionFailed => ConnectionError::Other("connection failed"),
             // Protocol errors contain none of the data sent.
-            ureq::Error::Protocol(error) => format!("invalid HTTP ({error})"),
-            ureq::Error::LargeResponseHeader(..) => "too many headers in the response".to_owned(),
-            ureq::Error::Tls(reason) => reason.to_owned(),
-            ureq::Error::Rustls(error) => error.to_string(),
+            ureq::Error::Protocol(error) => ConnectionError::Http(error.into()),
+            ureq::Error::LargeResponseHeader(..) => {
+                ConnectionError::Other("too many headers in the response")
+            }
+            ureq::Error::Tls(reason) => ConnectionError::Other(reason),
+            ureq::Error::Rustls(error) => ConnectionError::Tls(error.into()),
             // Others may contain an address with a signature.
-            _ => "cannot send the request".to_owned(),
+            _ => ConnectionError::Other("cannot send the request"),
         };
-        RegistryError::Network { host, reason }
+        RegistryError::Network { host, source }
     }
 }
 
@@ -442,7 +444,7 @@ impl Response {
         let mut bytes = Vec::new();
         let silence = self.silence;
         let read = self.body.into_reader().take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|error| body_error(&host, &error, silence))?;
+        read.map_err(|error| body_error(&host, error, silence))?;
         if bytes.len() as u64 > limit {
             let reason = format!("the response to {} has more than {limit} bytes", self.what);
             return Err(RegistryError::Response { host, reason });
@@ -517,21 +519,6 @@ fn tls_error(error: &ureq::Error) -> Option<&TlsError> {
     }
 }
 
-fn certificate_reason(error: &rustls::CertificateError) -> String {
-    use rustls::CertificateError as Wrong;
-    match error {
-        Wrong::UnknownIssuer => "the certificate's issuer is not trusted".to_owned(),
-        Wrong::Expired | Wrong::ExpiredContext { .. } => "the certificate has expired".to_owned(),
-        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-            "the certificate is not valid yet".to_owned()
-        }
-        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
-            "the certificate is for another name".to_owned()
-        }
-        other => format!("invalid certificate ({other})"),
-    }
-}
-
 /// Returns whether the name server message an unknown host. The standard library reports this in
 /// the message only; an unreachable name server is a `Temporary failure`, worth a retry.
 fn is_unknown_host(error: &io::Error) -> bool {
@@ -540,27 +527,11 @@ fn is_unknown_host(error: &io::Error) -> bool {
 }
 
 /// Converts an error of reading a body.
-pub(super) fn body_error(host: &str, error: &io::Error, silence: Duration) -> RegistryError {
+pub(super) fn body_error(host: &str, error: io::Error, silence: Duration) -> RegistryError {
     let host = host.to_owned();
-    match timed_out(error) {
+    match timed_out(&error) {
         Some(_) => RegistryError::Stalled { host, what: NO_PROGRESS, limit: silence },
-        None => RegistryError::Network { host, reason: io_reason(error) },
-    }
-}
-
-/// Describes a connection error.
-fn io_reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => "the connection was cut".to_owned(),
-        io::ErrorKind::TimedOut => "no response in time".to_owned(),
-        _ => match error.get_ref().and_then(|inner| inner.source()) {
-            Some(source) => source.to_string(),
-            None => error.to_string(),
-        },
+        None => RegistryError::Network { host, source: ConnectionError::Io(error) },
     }
 }
 

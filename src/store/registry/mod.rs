@@ -45,7 +45,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use credentials::{Credential, CredentialFiles, CredentialsError, FixedCredentials, Keychain};
-pub use error::RegistryError;
+pub use error::{CertificateError, ConnectionError, RegistryError};
 #[cfg(feature = "object-store")]
 pub(in crate::store) use raw_request::{PlainHttpPolicy, RawRequest};
 pub use secret::Secret;

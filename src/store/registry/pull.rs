@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use ureq::http::{Method, header};
 
 use super::cache::{CacheWriter, open_at};
-use super::error::RegistryError;
+use super::error::{ConnectionError, RegistryError};
 use super::http::{Request, Response, body_error};
 use super::retry::{Backoff, RetryDecision};
 use super::session::{Endpoint, Session};
@@ -128,7 +128,7 @@ pub(super) fn read(session: &Arc<Session>, name: &RemoteName) -> Result<Artifact
     let documents =
         RepositoryDocuments { session, name, at_hand: bytes.map(|bytes| (descriptor.digest, bytes)) };
     Artifact::read(&descriptor, &documents).map_err(|error| match error {
-        RegistryError::Image { cause, .. } => RegistryError::Image { name: name.to_string(), cause },
+        RegistryError::Image { source, .. } => RegistryError::Image { name: name.to_string(), source },
         other => other,
     })
 }
@@ -314,8 +314,8 @@ impl BlobReader {
         let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
         match skipped {
             Ok(skipped) if skipped == skip => Ok(body),
-            Ok(_) => Err(RegistryError::Network { host, reason: "the connection was cut".to_owned() }),
-            Err(error) => Err(body_error(&host, &error, self.session.settings.silence_timeout)),
+            Ok(_) => Err(RegistryError::Network { host, source: ConnectionError::Cut }),
+            Err(error) => Err(body_error(&host, error, self.session.settings.silence_timeout)),
         }
     }
 
@@ -331,9 +331,14 @@ impl BlobReader {
         self.good_until = self.at;
         match (self.backoff.wait(&error, None), error) {
             (RetryDecision::After(_), _) => Ok(()),
-            (RetryDecision::GiveUp, RegistryError::Network { host, reason }) => Err(RegistryError::Network {
+            (RetryDecision::GiveUp, RegistryError::Network { host, source }) => Err(RegistryError::Network {
                 host,
-                reason: format!("{reason} after {} of {} bytes of {}", self.at, self.size, self.digest),
+                source: ConnectionError::Incomplete {
+                    digest: self.digest,
+                    fetched: self.at,
+                    size: self.size,
+                    cause: Box::new(source),
+                },
             }),
             (RetryDecision::GiveUp, error) => Err(error),
         }
@@ -388,7 +393,7 @@ impl Read for BlobReader {
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let host = || self.name.registry.clone();
             let error = match body.read(buffer.get_mut(..most).unwrap_or_default()) {
-                Ok(0) => RegistryError::Network { host: host(), reason: "the connection was cut".to_owned() },
+                Ok(0) => RegistryError::Network { host: host(), source: ConnectionError::Cut },
                 Ok(read) => {
                     self.at += read as u64;
                     if let Some(writer) = &mut self.writer {
@@ -400,7 +405,7 @@ impl Read for BlobReader {
                     return Ok(read);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => body_error(&host(), &error, self.session.settings.silence_timeout),
+                Err(error) => body_error(&host(), error, self.session.settings.silence_timeout),
             };
             self.pause(error).map_err(RegistryError::into_io)?;
         }

@@ -14,6 +14,7 @@ use super::http::{Http, Request, Response, Trust};
 use super::retry::{Backoff, RetryDecision, is_transient, retry_after};
 use super::settings::RegistrySettings;
 use super::url::{Scheme, Url, UrlOrigin, host_and_port};
+use crate::error::chain;
 use crate::progress::Progress;
 use crate::reference::RemoteName;
 use crate::store::Access;
@@ -125,7 +126,7 @@ impl Session {
                     if error.is_transient() {
                         self.skip_mirror(shown);
                     }
-                    tried.push((shown.to_owned(), error.to_string()));
+                    tried.push((shown.to_owned(), chain(&error)));
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ureq::http::{Method, header};
 
 use super::auth::Scope;
-use super::error::RegistryError;
+use super::error::{ConnectionError, RegistryError};
 use super::http::{Payload, Request, Response};
 use super::retry::{Backoff, RetryDecision, is_transient};
 use super::session::{Endpoint, Session, failure, final_error, same_registry};
@@ -337,8 +337,8 @@ impl PushTarget<'_> {
                     return Err(RegistryError::Response { host: self.name.registry.clone(), reason });
                 }
                 if next.at <= upload.at {
-                    let reason = "the registry accepts no bytes".to_owned();
-                    let error = RegistryError::Network { host: self.name.registry.clone(), reason };
+                    let source = ConnectionError::Other("the registry accepts no bytes");
+                    let error = RegistryError::Network { host: self.name.registry.clone(), source };
                     return Ok(AttemptOutcome::Failed(error, None, next));
                 }
                 Ok(AttemptOutcome::On(next))
