@@ -417,6 +417,7 @@ mod tests {
         ("groups", "groups = ['a']"),
         ("default_groups", "default-groups = false"),
         ("requirements", "requirements = 'a.txt'"),
+        ("with", "with = ['a']"),
         ("allow_missing", "allow-missing = ['a']"),
         ("bytecode", "bytecode = 'keep'"),
         ("pip", "pip = true"),

@@ -3,7 +3,7 @@
 use super::{BuildError, Builder};
 use crate::progress::Warning;
 use crate::recipe::{Recipe, SERVICE};
-use crate::service::dependencies::{OptionalServer, find, usual};
+use crate::service::dependencies::{OptionalServer, find, installed_by, usual};
 use crate::service::hints::Hints;
 use crate::service::server::ServerKind;
 
@@ -15,11 +15,14 @@ impl Builder {
             return SelectedServer::default();
         }
         let server = recipe.server.map(|name| ServerKind::of_name(name).distributions());
-        let found = find(&self.root, &recipe.dependencies(), server);
+        let Some(mut found) = find(&self.root, &recipe.dependencies(), server) else {
+            return SelectedServer::default();
+        };
+        let hints = Hints::read(&self.root);
+        found.extend(hints.dockerfile.as_ref().and_then(|dockerfile| installed_by(dockerfile, server)));
         if found.is_empty() {
             return SelectedServer::default();
         }
-        let hints = Hints::read(&self.root);
         let Some(part) = usual(&found, hints.dockerfile.as_ref()) else {
             return SelectedServer { warning: None, advised: found.into_iter().next() };
         };

@@ -157,7 +157,8 @@ impl ServiceInputs<'_> {
                     format!("declare {distribution}, which is installed, as a dependency of the project")
                 }
                 ("uvicorn", false) => {
-                    "add uvicorn[standard] to the project's dependencies and install it".to_owned()
+                    "add uvicorn[standard] to the project's dependencies, or `with = [\"uvicorn[standard]\"]` to [tool.ipo-oci]"
+                        .to_owned()
                 }
                 (_, false) => format!(
                     "add uvicorn[standard] or {distribution} to the project's dependencies and install it"

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ipo_oci::atomic_file;
+use ipo_oci::builder::cause::ServiceError;
 use ipo_oci::builder::{BuildError, Builder};
 use ipo_oci::context::{Context, Detail, Dockerignore, IgnoreSource};
 use ipo_oci::error::{Advice, FileError};
@@ -77,7 +78,11 @@ pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), 
         defaults: &defaults,
     }
     .propose()?;
-    let is_service = |setting: &ProposedSetting| ["app", "entrypoint"].contains(&setting.path[0].as_str());
+    if let Some(BuildError::Service(error)) = &unexplained {
+        server(&mut proposal, error);
+    }
+    let is_service =
+        |setting: &ProposedSetting| ["app", "entrypoint", "with"].contains(&setting.path[0].as_str());
     if let Some(error) = unexplained.filter(|_| !proposal.settings.iter().any(is_service)) {
         let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
         proposal.open.insert(0, format!("{error}{help}"));
@@ -112,6 +117,15 @@ pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), 
     report.push_str(&open(&proposal, &project));
     report.push_str("next: ipo-oci build --dry-run\n");
     terminal.result(&report)
+}
+
+/// Adds the requirement of a server that the project's dependencies lack.
+fn server(proposal: &mut Proposal, error: &ServiceError) {
+    if let ServiceError::NoServer { what, requirement: Some(requirement), .. } = error {
+        let reason = format!("{what}, and no dependency of the project serves it");
+        let value = ProposedValue::List(vec![requirement.clone()]);
+        proposal.settings.insert(0, ProposedSetting::new(&["with"], value, reason));
+    }
 }
 
 /// Adds the folder's name for a project without a name.

@@ -243,6 +243,7 @@ pub struct Recipe {
     pub groups: Vec<String>,
     pub default_groups: bool,
     pub requirements: Vec<String>,
+    pub with: Vec<String>,
     pub allow_missing: Vec<String>,
     pub bytecode: Bytecode,
     pub pip: bool,
@@ -481,6 +482,7 @@ impl Recipe {
             groups: all.groups.map(List::into_items).unwrap_or_default(),
             default_groups: all.default_groups.unwrap_or(true),
             requirements: all.requirements.map(OneOrMore::into_items).unwrap_or_default(),
+            with: all.with.map(List::into_items).unwrap_or_default(),
             allow_missing: all.allow_missing.map(List::into_items).unwrap_or_default(),
             bytecode: require("bytecode", all.bytecode)?,
             pip: require("pip", all.pip)?,
@@ -505,6 +507,7 @@ impl Recipe {
         self.groups = selection.groups;
         self.requirements =
             selection.requirements.iter().map(|file| file.to_string_lossy().into_owned()).collect();
+        self.with = selection.with;
     }
 
     /// Returns the dependencies that the image needs.
@@ -518,6 +521,7 @@ impl Recipe {
                 DefaultGroups::Excluded
             },
             requirements: self.requirements.iter().map(PathBuf::from).collect(),
+            with: self.with.clone(),
         }
     }
 

@@ -122,13 +122,15 @@ enum Part {
     Extra(String),
     /// A requirement file, and those that replace the project's own selection.
     File(String, Vec<PathBuf>),
+    /// A requirement that the Dockerfile installs beside the project's own.
+    Requirement(String),
 }
 
 impl OptionalServer {
     /// Returns the name of the part.
     fn name(&self) -> &str {
         match &self.part {
-            Part::Group(name) | Part::Extra(name) | Part::File(name, _) => name,
+            Part::Group(name) | Part::Extra(name) | Part::File(name, _) | Part::Requirement(name) => name,
         }
     }
 
@@ -146,6 +148,7 @@ impl OptionalServer {
             Part::Group(name) => selection.groups.push(name.clone()),
             Part::Extra(name) => selection.extras.push(name.clone()),
             Part::File(_, files) => selection.requirements.clone_from(files),
+            Part::Requirement(requirement) => selection.with.push(requirement.clone()),
         }
     }
 
@@ -158,6 +161,7 @@ impl OptionalServer {
                 let names: Vec<String> = files.iter().map(|file| format!("\"{}\"", file.display())).collect();
                 format!("requirements = [{}]", names.join(", "))
             }
+            Part::Requirement(requirement) => format!("with = [\"{requirement}\"]"),
         }
     }
 }
@@ -168,23 +172,24 @@ impl fmt::Display for OptionalServer {
             Part::Group(name) => write!(f, "group `{name}`"),
             Part::Extra(name) => write!(f, "extra `{name}`"),
             Part::File(name, _) => f.write_str(name),
+            Part::Requirement(name) => write!(f, "`{name}` of the Dockerfile"),
         }
     }
 }
 
-/// Finds the parts of a project's optional dependencies that have a server, if its main dependencies
-/// have none; `server` is the distribution of the settings' server.
+/// Finds the parts of a project's optional dependencies that have a server; `None` if its main
+/// dependencies have one; `server` is the distribution of the settings' server.
 ///
 /// Errors of the files are none here: reading the selected dependencies reports them.
 pub(crate) fn find(
     context: &Path,
     selection: &DependencySelection,
     server: Option<&[&str]>,
-) -> Vec<OptionalServer> {
-    let Ok(main) = DeclaredDependencies::read(context, selection) else { return Vec::new() };
+) -> Option<Vec<OptionalServer>> {
+    let main = DeclaredDependencies::read(context, selection).ok()?;
     let project = read_pyproject(&context.join("pyproject.toml")).ok().flatten().unwrap_or_default();
     if main.source == DependencySource::InstalledProject {
-        return Vec::new();
+        return None;
     }
     let extras = main.extras.clone();
     let main = names(main);
@@ -192,7 +197,7 @@ pub(crate) fn find(
     let has_framework = main.iter().any(|name| FRAMEWORKS.contains(&name.as_str()));
     let serves_itself = !has_framework && main.iter().any(|name| OWN_SERVERS.contains(&name.as_str()));
     if server_of(&main, wanted).is_some() || (server.is_none() && serves_itself) {
-        return Vec::new();
+        return None;
     }
     let named = |(name, requirements): (&String, &Vec<Requirement>), part: fn(String) -> Part| {
         let given = requirements.iter().map(|one| (one.name.clone(), one.extras.clone()));
@@ -215,7 +220,30 @@ pub(crate) fn find(
         };
         found.extend(requirement_files(context).into_iter().filter_map(of_file));
     }
-    found
+    Some(found)
+}
+
+/// Returns the server that the Dockerfile installs by its name; `server` as for [`find`].
+pub(crate) fn installed_by(dockerfile: &Dockerfile, server: Option<&[&str]>) -> Option<OptionalServer> {
+    let wanted = server.unwrap_or(&SERVERS);
+    install_commands(dockerfile).iter().find_map(|text| installed_server(text, wanted))
+}
+
+/// Returns the server that `pip install` in an instruction names: `pip install gunicorn==23.0.0`.
+fn installed_server(text: &str, wanted: &[&str]) -> Option<OptionalServer> {
+    let commands = text.split(['&', ';', '|']).filter_map(|command| {
+        let (_, words) = ["pip install ", "pip3 install ", "pip wheel "]
+            .into_iter()
+            .find_map(|installer| command.split_once(installer))?;
+        Some(words)
+    });
+    commands.flat_map(str::split_whitespace).find_map(|word| {
+        let word = word.trim_matches(['"', '\'']);
+        let requirement = word.parse::<Requirement>().ok()?;
+        let server =
+            SERVERS.into_iter().find(|server| *server == requirement.name && wanted.contains(server))?;
+        Some(OptionalServer { part: Part::Requirement(word.to_owned()), server })
+    })
 }
 
 /// Returns the part to select without a setting.
@@ -231,7 +259,10 @@ pub(crate) fn usual<'a>(
         .map(|word| word.trim_matches(['.', '/']))
         .collect();
     let is_installed = |part: &OptionalServer| {
-        installed.iter().any(|word| *word == part.name() || word.ends_with(&format!("/{}", part.name())))
+        matches!(part.part, Part::Requirement(_))
+            || installed
+                .iter()
+                .any(|word| *word == part.name() || word.ends_with(&format!("/{}", part.name())))
     };
     let rank = |part: &OptionalServer| NAMES.iter().position(|name| *name == part.word());
     let usual = found
@@ -287,9 +318,11 @@ mod tests {
     /// Returns the settings of all parts with a server, that of the selected one with `*`.
     fn parts(files: &[(&str, &str)], server: Option<&[&str]>) -> Vec<String> {
         let folder = folder(files);
-        let found = find(folder.path(), &DependencySelection::default(), server);
         let dockerfile = files.iter().find(|(name, _)| *name == "Dockerfile");
         let dockerfile = dockerfile.map(|(name, text)| Dockerfile::parse(name, text));
+        let found = find(folder.path(), &DependencySelection::default(), server);
+        let Some(mut found) = found else { return Vec::new() };
+        found.extend(dockerfile.as_ref().and_then(|file| installed_by(file, server)));
         let usual = usual(&found, dockerfile.as_ref());
         let shown = |part: &OptionalServer| {
             format!("{}{}", part.setting(), if Some(part) == usual { "*" } else { "" })
@@ -364,6 +397,23 @@ mod tests {
             let dockerfile = format!("FROM python:3.12\n{run}\n");
             let found = parts(&[("pyproject.toml", project), ("Dockerfile", &dockerfile)], None);
             assert!(found.contains(&format!("groups = [\"{selected}\"]*")), "{run}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_the_dockerfile_installs_is_a_requirement() {
+        let project = ("pyproject.toml", "[project]\nname='x'\ndependencies = ['flask']");
+        for (run, expected) in [
+            ("pip install --no-cache-dir gunicorn && pip install -e .[web]", Some("gunicorn")),
+            ("pip install 'uvicorn[standard]>=0.30' \\\n  psycopg", Some("uvicorn[standard]>=0.30")),
+            ("python -m pip wheel -w /x uwsgi -r requirements.txt", Some("uwsgi")),
+            ("pip install -r requirements.txt && gunicorn --version", None),
+            ("apt-get install -y gunicorn", None),
+        ] {
+            let dockerfile = format!("FROM python:3.12\nRUN {run}\n");
+            let found = parts(&[project, ("Dockerfile", &dockerfile)], None);
+            let expected = expected.map(|requirement| format!("with = [\"{requirement}\"]*"));
+            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{run}");
         }
     }
 

@@ -143,6 +143,8 @@ pub enum ServiceError {
         what: String,
         /// The servers that can run it.
         servers: Vec<String>,
+        /// The requirement that adds one of them; none if it is installed and not declared.
+        requirement: Option<String>,
         /// The advice.
         help: String,
     },
@@ -164,9 +166,10 @@ impl ServiceError {
     /// Names an optional dependency that has a server, for an image without one.
     pub(crate) fn with_optional(self, part: &OptionalServer) -> Self {
         match self {
-            Self::NoServer { what, servers, help } => {
+            Self::NoServer { what, servers, requirement, help } => {
                 let way = format!("write {} to [tool.ipo-oci] for {}", part.setting(), part.server);
-                Self::NoServer { what, servers, help: format!("{way} of the {part}, or {help}") }
+                let help = format!("{way} of the {part}, or {help}");
+                Self::NoServer { what, servers, requirement, help }
             }
             other => other,
         }
@@ -302,7 +305,7 @@ impl ServiceSearch<'_> {
             CandidateStart::Program(program) => return Ok(Service { application: None, program, findings }),
             CandidateStart::Application(application, interface) => (application, interface),
         };
-        let interface = interface.unwrap_or_else(|| self.likely_interface());
+        let interface = interface.unwrap_or_else(|| self.likely_interface(&application));
         if self.is_program(interface) {
             let (program, reason) = self.program_of(&application, framework);
             findings.push(Finding::new("command", program.command.join(" "), reason));
@@ -402,7 +405,12 @@ impl ServiceSearch<'_> {
         }
         let named = server.application().map(str::to_owned).or_else(|| default_attribute(&server))?;
         let application = self.named(&named).ok()?;
-        Some(Candidate::of_application(application, reason))
+        let mut candidate = Candidate::of_application(application, reason);
+        // The source does not show the framework.
+        if let CandidateStart::Application(_, interface @ None) = &mut candidate.start {
+            *interface = interface_of(&server);
+        }
+        Some(candidate)
     }
 
     /// Returns the program that a command of the repository starts from the source: a file, a module or
@@ -421,8 +429,14 @@ impl ServiceSearch<'_> {
             } else {
                 let file = target.trim_start_matches("./");
                 let inside = format!("{}/{file}", hint.directory);
-                let file = [file.to_owned(), inside].into_iter().find(|file| self.sources.has(file))?;
-                *words.get_mut(options)? = file;
+                let found = [file.to_owned(), inside].into_iter().find(|file| self.sources.has(file));
+                // A console script of the project, in the environment of the Dockerfile.
+                let script = || {
+                    let script = file.rsplit_once("/bin/").map(|(_, name)| name)?;
+                    let is_known = self.project.scripts.iter().any(|known| known == script);
+                    is_known.then(|| format!("{{venv}}/bin/{script}"))
+                };
+                *words.get_mut(options)? = found.or_else(script)?;
             }
             std::iter::once("{python}".to_owned()).chain(words).collect()
         } else {
@@ -645,16 +659,31 @@ impl ServiceSearch<'_> {
         let left_out = suitable
             .iter()
             .find(|kind| kind.distributions().iter().any(|name| self.distributions.excludes(name)));
-        let help = if let Some(kind) = left_out {
-            self.declare(*kind, kind.distributions().first().copied().unwrap_or_default())
+        let (help, requirement) = if let Some(kind) = left_out {
+            (self.declare(*kind, kind.distributions().first().copied().unwrap_or_default()), None)
         } else {
-            let kind = suitable.first().copied().unwrap_or(ServerKind::Uvicorn);
-            let own = if kind == ServerKind::Sanic { "sanic" } else { requirement(interface) };
-            self.declare(kind, own)
+            // gunicorn needs a worker of another distribution for ASGI.
+            let is_alone = |kind: &ServerKind| *kind != ServerKind::Gunicorn || interface == Interface::Wsgi;
+            let hinted = self.hints.iter().find_map(|hint| {
+                let kind = Server::of(&hint.words)?.kind;
+                (suitable.contains(&kind) && is_alone(&kind)).then(|| (kind, hint.place()))
+            });
+            let usual = suitable.first().copied().unwrap_or(ServerKind::Uvicorn);
+            let kind = hinted.as_ref().map_or(usual, |(kind, _)| *kind);
+            let own = match kind {
+                ServerKind::Uvicorn | ServerKind::Gunicorn => requirement(interface),
+                kind => kind.distributions().first().copied().unwrap_or_default(),
+            };
+            let help = self.declare(kind, own);
+            let help = match hinted {
+                Some((kind, place)) => format!("{place} starts it with {}: {help}", kind.name()),
+                None => help,
+            };
+            (help, Some(own.to_owned()))
         };
         let servers = suitable.iter().map(|kind| kind.name().to_owned()).collect();
         let help = format!("{help}, or name another command with entrypoint");
-        ServiceError::NoServer { what, servers, help }
+        ServiceError::NoServer { what, servers, requirement, help }
     }
 
     /// Returns the advice to declare a requirement.
@@ -662,7 +691,8 @@ impl ServiceSearch<'_> {
         if kind.distributions().iter().any(|name| self.distributions.excludes(name)) {
             return format!("declare {}, which is installed, as a dependency of the project", kind.name());
         }
-        format!("add {requirement} to the project's dependencies and install it")
+        let list = requirement.split(" and ").collect::<Vec<_>>().join("\", \"");
+        format!("add {requirement} to the project's dependencies, or `with = [\"{list}\"]` to [tool.ipo-oci]")
     }
 
     /// Returns the worker class of gunicorn in the repository's commands, if the image has its
@@ -687,7 +717,12 @@ impl ServiceSearch<'_> {
     }
 
     /// Returns the likely interface of an application of an unknown framework.
-    fn likely_interface(&self) -> Interface {
+    fn likely_interface(&self, application: &Application) -> Interface {
+        match application.module.rsplit('.').next() {
+            Some("asgi") => return Interface::Asgi,
+            Some("wsgi") => return Interface::Wsgi,
+            _ => {}
+        }
         let has = |names: &[&str]| names.iter().any(|name| self.distributions.has(name));
         let wsgi =
             has(&["flask", "bottle", "falcon", "django", "dash"]) || has(&["gunicorn", "waitress", "uwsgi"]);
@@ -707,6 +742,28 @@ fn binds_loopback(run: &Run) -> bool {
 /// Returns true for a call of a known function that starts a server.
 fn is_runner(module: &Module, run: &Run) -> bool {
     RUNNERS.contains(&module.qualified(&run.function).as_str())
+}
+
+/// Returns the interface that a command requires of its application; `None` if its server has several.
+fn interface_of(server: &Server) -> Option<Interface> {
+    match server.kind {
+        ServerKind::Uvicorn | ServerKind::Daphne | ServerKind::Fastapi => Some(Interface::Asgi),
+        ServerKind::Waitress | ServerKind::Uwsgi => Some(Interface::Wsgi),
+        ServerKind::Granian => match server.option(&["--interface"])? {
+            "wsgi" => Some(Interface::Wsgi),
+            _ => Some(Interface::Asgi),
+        },
+        // Without the option, its configuration file may name a worker.
+        ServerKind::Gunicorn => {
+            let class = server.option(&["-k", "--worker-class"])?;
+            if class.starts_with("aiohttp") {
+                return Some(Interface::Aiohttp);
+            }
+            let is_asgi = ["uvicorn", "asgi"].iter().any(|name| class.contains(name));
+            Some(if is_asgi { Interface::Asgi } else { Interface::Wsgi })
+        }
+        _ => None,
+    }
 }
 
 /// Returns the program `streamlit run FILE`.
@@ -846,6 +903,7 @@ mod tests {
                 &[],
                 ["`app:app` is a FastAPI application (ASGI)", "add uvicorn[standard] to"],
             ),
+            (&[("app.py", FLASK)], &[], ["(WSGI)", "`with = [\"gunicorn\"]` to [tool.ipo-oci]"]),
             (&[("app.py", FLASK)], &["waitress"], ["(WSGI)", "declare waitress, which is installed"]),
         ] {
             let error = ProjectInputs { files, excluded, ..ProjectInputs::default() }.find().unwrap_err();
@@ -874,6 +932,30 @@ mod tests {
         // An application that the source does not have is no evidence.
         assert_eq!(found(&["gunicorn nowhere:app"]).0, "main:app");
         assert_eq!(found(&["npm start"]).0, "main:app");
+    }
+
+    #[test]
+    fn a_command_decides_the_interface_of_an_unknown_framework() {
+        let files = [("config/__init__.py", ""), ("config/web.py", "app = make()\n")];
+        let service = |hint, distributions| {
+            ProjectInputs { files: &files, distributions, hints: &[hint], ..ProjectInputs::default() }.find()
+        };
+        let found = service("daphne -p 80 config.web:app", &["django", "daphne", "gunicorn"]).unwrap();
+        assert_eq!(found.program.command[0], "{venv}/bin/daphne");
+        for (hint, interface, help) in [
+            ("daphne config.web:app", "an ASGI", "Procfile:1 starts it with daphne: add daphne to"),
+            ("uvicorn config.web:app", "an ASGI", "starts it with uvicorn: add uvicorn[standard] to"),
+            ("uwsgi --module config.web:app", "a WSGI", "starts it with uwsgi: add uwsgi to"),
+            (
+                "gunicorn -k uvicorn.workers.UvicornWorker config.web:app",
+                "an ASGI",
+                "add uvicorn[standard] to",
+            ),
+        ] {
+            let error = service(hint, &["django"]).unwrap_err();
+            let text = format!("{error}: {}", error.help().unwrap());
+            assert!(text.contains(interface) && text.contains(help), "{text}");
+        }
     }
 
     #[test]
@@ -909,6 +991,14 @@ mod tests {
             ([("pkg/cli.py", local)], &[], &[], &scripts, "{venv}/bin/serve", None),
             ([("pkg/cli.py", "")], &[], &["serve --all"], &scripts, "{venv}/bin/serve --all", Some(9000)),
             ([("run.py", "")], &[], &["python run.py -v"], &[], "{python} run.py -v", Some(9000)),
+            (
+                [("pkg/cli.py", "")],
+                &[],
+                &["python /opt/env/bin/serve -v"],
+                &scripts,
+                "{python} {venv}/bin/serve -v",
+                Some(9000),
+            ),
             ([("main.py", aiohttp)], &["aiohttp"], &[], &[], "{python} -m main", Some(82)),
             ([("app.py", gradio)], &["gradio"], &[], &[], "{python} -m app", None),
             ([("app.py", streamlit)], &["streamlit"], &[], &[], "{venv}/bin/streamlit run app.py", None),

@@ -215,6 +215,11 @@ declare! {
         default("`requirements.txt`, `requirements/prod.txt` and others"),
         flag(Flag::new("requirements", "FILE").variable("IPO_OCI_REQUIREMENTS")
             .repeated(Repetition::RepeatedOrCommas).help("Requirement file in place of the declared dependencies"));
+    /// Requirements beside the project's declared dependencies.
+    with: Option<List> = "with", Python, default("`[]`"),
+        flag(Flag::new("with", "REQUIREMENT").variable("IPO_OCI_WITH").repeated(Repetition::Repeated)
+            .help("Requirement beside the project's declared dependencies")
+            .details("Such as a server that only the deployment needs: gunicorn or \"uvicorn[standard]>=0.30\"."));
     /// Distributions that may be required but not installed.
     allow_missing: Option<List> = "allow-missing", Python, default("`[]`"),
         flag(Flag::new("allow-missing", "NAME").variable("IPO_OCI_ALLOW_MISSING")

@@ -162,6 +162,24 @@ fn a_folder_without_hints_gets_a_name_and_an_ignore_file() {
 }
 
 #[test]
+fn a_project_without_a_server_gets_one() {
+    let server = |distribution: &str, module: &str| {
+        let declared =
+            format!("[project]\nname = \"x\"\nversion = \"1\"\ndependencies = [\"{distribution}\"]\n");
+        let folder = Folder::new(&[("app.py", module), ("pyproject.toml", &declared)]);
+        let done = folder.init(&[]).success();
+        assert!(!done.text().contains("server not found"), "{}", done.text());
+        folder.text("pyproject.toml")
+    };
+    let flask = server("flask", "from flask import Flask\napp = Flask('x')\n");
+    let reason = "# `app:app` is a Flask application (WSGI), and no dependency of the project serves it\n";
+    assert!(flask.contains(&format!("{reason}with = [\"gunicorn\"]\n")), "{flask}");
+    let fastapi = server("fastapi", "from fastapi import FastAPI\napp = FastAPI()\n");
+    assert!(fastapi.contains("with = [\"uvicorn[standard]\"]"), "{fastapi}");
+    assert!(!server("gunicorn", "from flask import Flask\napp = Flask('x')\n").contains("with"));
+}
+
+#[test]
 fn errors_name_the_file() {
     let folder = Folder::new(&[("pyproject.toml", "[tool.ipo-oci]\nprot = 1\n")]);
     let done = folder.init(&[]).exits_with(1);

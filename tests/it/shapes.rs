@@ -237,6 +237,26 @@ fn a_locked_project_has_the_groups_of_its_lock() {
 }
 
 #[test]
+fn requirements_of_a_setting_are_installed_beside_the_declared_ones() {
+    requires("uv");
+    let locked = project(&[("pyproject.toml", IDNA)]);
+    run(std::process::Command::new("uv").args(["lock", "-q"]).current_dir(locked.path())).success();
+    for (project, tool) in [
+        (&locked, Installer::Uv),
+        (&project(&[("pyproject.toml", IDNA)]), Installer::Pip),
+        (&project(&[("requirements.txt", "idna==3.7\n")]), Installer::Uv),
+    ] {
+        let outcome = plan(project, tool, &["--with", "six<1.17", "--with", "certifi"]).success();
+        for (name, version) in [("idna", "3.7"), ("six", "1.16"), ("certifi", "")] {
+            assert!(plan_contains(&outcome, name, version), "{name} {tool:?}: {}", outcome.describe());
+        }
+        assert!(!plan_contains(&plan(project, tool, &[]).success(), "six", ""));
+    }
+    let outcome = plan(&locked, Installer::Uv, &["--with", "six=="]).exits_with(1);
+    assert!(outcome.stderr.contains("invalid requirement `six==` in `with`"), "{}", outcome.describe());
+}
+
+#[test]
 fn requirement_files_are_found_and_named() {
     requires("uv");
     let tree = [

@@ -344,6 +344,7 @@ impl<'a> Provision<'a> {
             groups: Vec::new(),
             default_groups: DefaultGroups::Included,
             requirements: Vec::new(),
+            with: Vec::new(),
         };
         Self {
             context,
@@ -435,9 +436,10 @@ impl Provision<'_> {
     /// one from the cache, or a new one.
     pub fn run(&self) -> Result<PathBuf, ProvisionError> {
         self.pyproject()?;
-        let has_names = !self.selection.extras.is_empty() || !self.groups().is_empty();
+        let has_names =
+            !self.selection.extras.is_empty() || !self.groups().is_empty() || !self.selection.with.is_empty();
         if has_names
-            && let Err(error @ ClosureError::NoSuch { .. }) =
+            && let Err(error @ (ClosureError::NoSuch { .. } | ClosureError::With { .. })) =
                 DeclaredDependencies::read(self.context, self.selection)
         {
             return Err(error.into());
@@ -578,13 +580,16 @@ impl Provision<'_> {
             }
             return Ok(root);
         }
-        let make = |downloads| {
+        let make = |downloads| -> Result<Vec<Warning>, ProvisionError> {
             for left in [&complete, &reason_file, &root] {
                 remove(left)?;
             }
             let version = BuildVersion::Found;
             let installation = Installation { tool, python, root: &root, downloads, is_retried, version };
-            self.make(&installation, origin, demands)
+            let warnings = self.make(&installation, origin, demands)?;
+            let with = self.selection.with.iter().map(|requirement| format!("{requirement}\n"));
+            self.install_lines(&installation, &with.collect::<String>())?;
+            Ok(warnings)
         };
         let mut warnings = make(Downloads::Cached)?;
         if !manifest::mismatched_files(&root).is_empty() {
@@ -1038,6 +1043,10 @@ impl Provision<'_> {
             for name in names {
                 add(name.as_bytes());
             }
+        }
+        for requirement in &self.selection.with {
+            add(b"with");
+            add(requirement.as_bytes());
         }
         add(self.interpreter(tool, python).as_bytes());
         let context = std::fs::canonicalize(self.context).map_err(FileError::of("read", self.context))?;

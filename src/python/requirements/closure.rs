@@ -16,7 +16,7 @@ use super::declaration::{Declaration, DependencySelection};
 use super::marker::Environment;
 use super::pipfile::{Pipfile, PipfileError};
 use super::pyproject::{PyProject, PyProjectError};
-use super::requirement::Requirement;
+use super::requirement::{Requirement, RequirementError};
 use super::requirements_txt::{self, RequirementTarget, RequirementsError};
 use crate::error::{Advice, FileError};
 use crate::printable;
@@ -152,6 +152,14 @@ pub enum ClosureError {
         /// Its name.
         name: String,
     },
+    /// A requirement of the setting `with` is invalid.
+    #[error("invalid requirement `{requirement}` in `with`")]
+    With {
+        /// The requirement.
+        requirement: String,
+        /// The cause.
+        source: RequirementError,
+    },
     /// Requirements without an installed distribution, ordered by name.
     #[error("distribution not found in the virtual environment: {}", summarize_missing(.0))]
     Missing(Vec<MissingRequirement>),
@@ -172,6 +180,9 @@ impl Advice for ClosureError {
                 "list the dependencies in [project.dependencies] of pyproject.toml or in requirements.txt, or name their \
                  file with --requirements"
                     .to_owned()
+            }
+            Self::With { .. } => {
+                "write requirements such as `gunicorn` or `uvicorn[standard]>=0.30`".to_owned()
             }
             Self::NoSuch { .. } => "correct the name, or declare it in pyproject.toml".to_owned(),
             Self::Missing(missing) => {
@@ -295,6 +306,14 @@ impl DeclaredDependencies {
         for group in groups.iter().filter(|_| !are_groups_read) {
             let requirements = project.groups.get(group).ok_or_else(|| no_such("dependency group", group))?;
             declared.add(requirements);
+        }
+        for text in &selection.with {
+            let requirement =
+                text.parse().map_err(|source| ClosureError::With { requirement: text.clone(), source })?;
+            declared.roots.push(DeclaredRequirement {
+                target: RequirementTarget::Named(Box::new(requirement)),
+                declared_in: "the setting `with`".to_owned(),
+            });
         }
         declared.extras = project.extras;
         Ok(declared)

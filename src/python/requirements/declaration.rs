@@ -39,6 +39,8 @@ pub struct DependencySelection {
     pub default_groups: DefaultGroups,
     /// Requirement files in place of the project's declared dependencies, relative to the project.
     pub requirements: Vec<PathBuf>,
+    /// Requirements beside the project's declared dependencies.
+    pub with: Vec<String>,
 }
 
 /// The treatment of uv's `default-groups`, without the group `dev`.
