@@ -439,6 +439,7 @@ mod tests {
         "service",
         "is_port_set",
         "is_stop_signal_set",
+        "is_selection_set",
         "target",
         "description",
         "name",

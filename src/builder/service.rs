@@ -87,6 +87,11 @@ impl ServiceInputs<'_> {
             server: self.recipe.server,
             app: self.recipe.app.as_deref(),
             hints: StartHint::of(self.hints),
+            gunicorn_address: self
+                .hints
+                .gunicorn_address
+                .as_ref()
+                .map(|evidence| format!("{}:{}", evidence.file, evidence.line)),
             installed,
         }
     }

@@ -5,7 +5,7 @@
 //! script of the project, a program that the repository starts, and objects in other files. Commands
 //! of the repository are evidence: [`super::hint_fates`] names the words that are taken from them.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use super::command::{self, is_installed, requirement, servers_for};
 use super::dependencies::OptionalServer;
 use super::distributions::Distributions;
 use super::django::DjangoProject;
-use super::hints::{HintRole, Hints};
+use super::hints::{ANY_HOST, HintRole, Hints};
 use super::server::{Server, ServerKind, is_loopback};
 use crate::error::Advice;
 use crate::project::Project;
@@ -211,6 +211,8 @@ pub(crate) struct ServiceSearch<'a> {
     pub(crate) app: Option<&'a str>,
     /// Commands in the repository, the most credible first.
     pub(crate) hints: Vec<StartHint>,
+    /// The address in a configuration file of gunicorn, with file and line, if it does not follow `PORT`.
+    pub(crate) gunicorn_address: Option<String>,
     /// Finds a named application in the installed distributions.
     pub(crate) installed: &'a dyn Fn(&str) -> Result<Option<Application>, ApplicationError>,
 }
@@ -325,8 +327,14 @@ impl ServiceSearch<'_> {
         }
         findings.push(Finding::new("server", kind.name(), reason));
         let class = self.worker_class(kind);
-        let command = command::command(kind, interface, &application, self.distributions, class.as_deref());
-        let reason = format!("for {}", with_article(interface, "application"));
+        let mut command =
+            command::command(kind, interface, &application, self.distributions, class.as_deref());
+        let mut reason = format!("for {}", with_article(interface, "application"));
+        if let Some(place) = self.gunicorn_address.as_ref().filter(|_| kind == ServerKind::Gunicorn) {
+            // The command line precedes the file.
+            command.splice(1..1, ["--bind", "{host}:{port}"].map(str::to_owned));
+            let _ = write!(reason, ", with an address in place of {place}");
+        }
         findings.push(Finding::new("command", command.join(" "), reason));
         let program = Program { command, ..Program::default() };
         Ok(Service { application: Some(application), program, findings })
@@ -443,6 +451,7 @@ impl ServiceSearch<'_> {
             self.project.scripts.iter().any(|script| script == name).then_some(())?;
             self.script_command(name).into_iter().chain(rest.iter().cloned()).collect()
         };
+        let command: Vec<String> = command.iter().map(|word| following_port(word, hint.port)).collect();
         // Django's own server is for development.
         Server::of(&command).is_none().then_some(())?;
         let program = Program { port: hint.port, ..Program::of_python(command) };
@@ -731,6 +740,21 @@ impl ServiceSearch<'_> {
     }
 }
 
+/// Replaces `port` in the addresses of a word, `--hosts=0.0.0.0:80,[::]:80`, by the placeholder.
+fn following_port(word: &str, port: Option<u16>) -> String {
+    let Some(port) = port else { return word.to_owned() };
+    let address = |text: &str| {
+        let (option, address) =
+            text.rsplit_once('=').map_or(("", text), |(option, address)| (option, address));
+        let host = ANY_HOST.iter().find(|host| address == format!("{host}{port}"))?;
+        let equals = if option.is_empty() { "" } else { "=" };
+        Some(format!("{option}{equals}{host}{{port}}"))
+    };
+    let parts: Vec<String> =
+        word.split(',').map(|part| address(part).unwrap_or_else(|| part.to_owned())).collect();
+    parts.join(",")
+}
+
 /// Returns true for a call that binds the loopback address, by a literal or by the server's default.
 fn binds_loopback(run: &Run) -> bool {
     match &run.host {
@@ -834,6 +858,7 @@ mod tests {
         excluded: &'a [&'a str],
         /// Commands of a Procfile.
         hints: &'a [&'a str],
+        gunicorn_address: Option<&'a str>,
         server: Option<ServerName>,
         /// Console scripts: name and object.
         scripts: &'a [(&'a str, &'a str)],
@@ -866,6 +891,7 @@ mod tests {
                 server: self.server,
                 app: None,
                 hints: self.hints.iter().enumerate().map(hint).collect(),
+                gunicorn_address: self.gunicorn_address.map(str::to_owned),
                 installed: &|_| Ok(None),
             };
             search.find()
@@ -891,6 +917,25 @@ mod tests {
             (&fastapi, &["fastapi", "granian"], "{venv}/bin/granian --interface asgi {app}"),
         ] {
             assert_eq!(ProjectInputs { files, distributions, ..ProjectInputs::default() }.command(), command);
+        }
+    }
+
+    #[test]
+    fn an_address_in_gunicorns_configuration_is_replaced() {
+        for (distributions, command) in [
+            (
+                ["flask", "gunicorn"],
+                "{venv}/bin/gunicorn --bind {host}:{port} --graceful-timeout {grace} {app}",
+            ),
+            (["flask", "waitress"], "{venv}/bin/waitress-serve --listen={host}:{port} {app}"),
+        ] {
+            let inputs = ProjectInputs {
+                files: &[("app.py", FLASK)],
+                distributions: &distributions,
+                gunicorn_address: Some("gunicorn.conf.py:1"),
+                ..ProjectInputs::default()
+            };
+            assert_eq!(inputs.command(), command);
         }
     }
 
@@ -994,9 +1039,9 @@ mod tests {
             (
                 [("pkg/cli.py", "")],
                 &[],
-                &["python /opt/env/bin/serve -v"],
+                &["python /opt/env/bin/serve --at 0.0.0.0:9000,[::]:9000 --to=0.0.0.0:9000 0.0.0.0:9"],
                 &scripts,
-                "{python} {venv}/bin/serve -v",
+                "{python} {venv}/bin/serve --at 0.0.0.0:{port},[::]:{port} --to=0.0.0.0:{port} 0.0.0.0:9",
                 Some(9000),
             ),
             ([("main.py", aiohttp)], &["aiohttp"], &[], &[], "{python} -m main", Some(82)),

@@ -17,7 +17,7 @@ const LEFT_OUT: [&str; 3] = ["pip", "setuptools", "wheel"];
 
 /// The version of setuptools that is the first without `pkg_resources`, which distributions of the time
 /// of such locks import.
-const WITHOUT_PKG_RESOURCES: &str = "82";
+pub(super) const WITHOUT_PKG_RESOURCES: &str = "82";
 
 /// Returns the requirements of the distributions in the environment `root` that the lock leaves out, as
 /// lines of a requirements file.
@@ -53,7 +53,7 @@ pub(super) fn requirements(
 }
 
 /// Lists the metadata files of the distributions in an environment.
-fn metadata_files(root: &Path) -> Vec<PathBuf> {
+pub(super) fn metadata_files(root: &Path) -> Vec<PathBuf> {
     let children = |folder: PathBuf| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect::<Vec<_>>()

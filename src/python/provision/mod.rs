@@ -17,6 +17,7 @@ mod dependencies;
 mod left_out;
 mod lock;
 pub(super) mod manifest;
+mod pkg_resources;
 mod python;
 mod version_control;
 mod wheels;
@@ -586,9 +587,12 @@ impl Provision<'_> {
             }
             let version = BuildVersion::Found;
             let installation = Installation { tool, python, root: &root, downloads, is_retried, version };
-            let warnings = self.make(&installation, origin, demands)?;
+            let mut warnings = self.make(&installation, origin, demands)?;
             let with = self.selection.with.iter().map(|requirement| format!("{requirement}\n"));
             self.install_lines(&installation, &with.collect::<String>())?;
+            if !matches!(origin, ProvisionSource::UvLock | ProvisionSource::Lock(_)) {
+                warnings.extend(self.pkg_resources(&installation)?);
+            }
             Ok(warnings)
         };
         let mut warnings = make(Downloads::Cached)?;
@@ -609,6 +613,18 @@ impl Provision<'_> {
         let manifest = Manifest::of(&root, manifest::moment(folder)?)?;
         manifest.save(&complete)?;
         Ok(root)
+    }
+
+    /// Installs an older setuptools if a distribution needs its module `pkg_resources`.
+    fn pkg_resources(&self, installation: &Installation<'_>) -> Result<Option<Warning>, ProvisionError> {
+        let environment = marker_environment(installation.root);
+        let Some(name) = pkg_resources::importer(installation.root, &environment) else { return Ok(None) };
+        let older = format!("setuptools<{}", left_out::WITHOUT_PKG_RESOURCES);
+        self.install_lines(installation, &older)?;
+        let message =
+            format!("{older} is installed: {name} imports pkg_resources, which the newest does not have");
+        let help = format!("upgrade {name}, or declare {older}");
+        Ok(Some(Warning::new("setuptools", message).with_help(help)))
     }
 
     /// Returns true if the environment is complete and its files are unchanged since.
@@ -1036,7 +1052,7 @@ impl Provision<'_> {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         };
-        add(b"6");
+        add(b"7");
         add(origin.as_str().as_bytes());
         for names in [&self.selection.extras, &self.groups()] {
             add(&(names.len() as u64).to_le_bytes());

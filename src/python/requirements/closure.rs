@@ -307,16 +307,22 @@ impl DeclaredDependencies {
             let requirements = project.groups.get(group).ok_or_else(|| no_such("dependency group", group))?;
             declared.add(requirements);
         }
-        for text in &selection.with {
+        declared.add_settings(&selection.with)?;
+        declared.extras = project.extras;
+        Ok(declared)
+    }
+
+    /// Adds the requirements of the setting `with`.
+    fn add_settings(&mut self, with: &[String]) -> Result<(), ClosureError> {
+        for text in with {
             let requirement =
                 text.parse().map_err(|source| ClosureError::With { requirement: text.clone(), source })?;
-            declared.roots.push(DeclaredRequirement {
+            self.roots.push(DeclaredRequirement {
                 target: RequirementTarget::Named(Box::new(requirement)),
                 declared_in: "the setting `with`".to_owned(),
             });
         }
-        declared.extras = project.extras;
-        Ok(declared)
+        Ok(())
     }
 
     /// Adds requirements of `pyproject.toml`.

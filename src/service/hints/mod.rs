@@ -24,6 +24,7 @@ pub(crate) use shell::PORT;
 
 use self::command_reader::{CommandReader, Script, base_name, join};
 use self::platforms::PlatformFile;
+use crate::service::server::{Server, ServerKind};
 use crate::traced_fs;
 
 /// The largest file read, in bytes.
@@ -106,6 +107,8 @@ pub(crate) struct Hints {
     pub(crate) python_version: Option<(String, Evidence)>,
     /// `gunicorn.conf.py`.
     pub(crate) gunicorn: Option<GunicornConfig>,
+    /// The address in a configuration file that gunicorn reads, if it does not follow `PORT`.
+    pub(crate) gunicorn_address: Option<Evidence>,
     /// `.flaskenv`.
     pub(crate) flask_env: Vec<(String, String, Evidence)>,
     /// The Dockerfile.
@@ -183,6 +186,7 @@ impl Hints {
         let bound =
             bind.and_then(|(bind, place)| Some((bind.rsplit_once(':')?.1.parse().ok()?, place.clone())));
         hints.port = hints.port.take().or(bound);
+        hints.gunicorn_address = hints.gunicorn_address(root);
         hints.flask_env = read_text(root, ".flaskenv")
             .map(|text| python_files::flaskenv(".flaskenv", &text))
             .unwrap_or_default();
@@ -195,6 +199,26 @@ impl Hints {
     /// Returns the first command with this role.
     pub(crate) fn command(&self, role: &HintRole) -> Option<&CommandHint> {
         self.commands.iter().find(|command| command.role == *role)
+    }
+
+    /// Returns the address in `gunicorn.conf.py`, which gunicorn reads by itself, or in a file that a command
+    /// names with `-c`. An address with the word `port` probably follows the variable.
+    fn gunicorn_address(&self, root: &Path) -> Option<Evidence> {
+        let named = self.commands.iter().filter_map(|hint| {
+            let server =
+                Server::of(hint.words.as_ref().ok()?).filter(|it| it.kind == ServerKind::Gunicorn)?;
+            let file = server.config_file()?;
+            let file = match file.strip_prefix("python:") {
+                Some(module) => format!("{}.py", module.replace('.', "/")),
+                None => file.strip_prefix("file:").unwrap_or(file).trim_start_matches("./").to_owned(),
+            };
+            Some(hint.directory.as_ref().map_or(file.clone(), |folder| format!("{folder}/{file}")))
+        });
+        std::iter::once("gunicorn.conf.py".to_owned()).chain(named).find_map(|file| {
+            let config = GunicornConfig::parse(&file, &read_text(root, &file)?);
+            let (_, _, evidence) = config.settings.into_iter().rfind(|(name, ..)| name == "bind")?;
+            (!evidence.text.to_lowercase().contains("port")).then_some(evidence)
+        })
     }
 
     fn platform(&mut self, root: &Path, file: Option<PlatformFile>) {
@@ -253,6 +277,9 @@ impl Hints {
     }
 }
 
+/// The beginnings of an address that is reachable from outside.
+pub(crate) const ANY_HOST: [&str; 2] = ["0.0.0.0:", "[::]:"];
+
 /// Returns the port that a command's options name: `--port 8000`, `-b 0.0.0.0:8000`.
 fn bound_port(words: &[String]) -> Option<u16> {
     let port = |text: &str| {
@@ -260,13 +287,16 @@ fn bound_port(words: &[String]) -> Option<u16> {
     };
     let options = ["--port", "-p", "--bind", "-b", "--server.port", "--http", "--http-socket", "-P"];
     let is_waitress = words.first().is_some_and(|program| program == "waitress-serve");
-    words.iter().enumerate().skip(1).find_map(|(at, word)| match word.split_once('=') {
+    let named = words.iter().enumerate().skip(1).find_map(|(at, word)| match word.split_once('=') {
         Some(("--listen", value)) if is_waitress => port(value),
         Some((option, value)) if options.contains(&option) => port(value),
         _ if options.contains(&word.as_str()) => port(words.get(at + 1)?),
         _ if words[at - 1].starts_with("runserver") && word.contains(':') => port(word),
         _ => None,
-    })
+    });
+    // Options of other programs: `--hosts 0.0.0.0:5232,[::]:5232`.
+    let any = |word: &str| ANY_HOST.iter().find_map(|host| word.strip_prefix(host)).and_then(port);
+    named.or_else(|| words.iter().skip(1).flat_map(|word| word.split(['=', ','])).find_map(any))
 }
 
 /// Returns a shell script that a command line of the project names.

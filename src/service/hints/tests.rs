@@ -355,3 +355,25 @@ proptest! {
         fuzz(&text);
     }
 }
+
+#[test]
+fn addresses_in_gunicorns_configuration_follow_the_port_or_not() {
+    let own = "workers = 2\nbind = '127.0.0.1:5000'\n";
+    for (files, expected) in [
+        (&[("gunicorn.conf.py", own)][..], Some("gunicorn.conf.py:2")),
+        (&[("gunicorn.conf.py", "bind = f\"0.0.0.0:{os.environ['PORT']}\"\n")], None),
+        (&[("gunicorn.conf.py", "workers = 2\n")], None),
+        // gunicorn reads other files only if they are named.
+        (&[("gunicorn.py", own)], None),
+        (&[("x.conf", own), ("Procfile", "web: gunicorn -c x.conf app:app\n")], Some("x.conf:2")),
+        (
+            &[("pkg/conf.py", own), ("Procfile", "web: gunicorn --config=python:pkg.conf app:app\n")],
+            Some("pkg/conf.py:2"),
+        ),
+    ] {
+        let folder = crate::testing::folder(files);
+        let found = Hints::read(folder.path()).gunicorn_address;
+        let found = found.map(|evidence| format!("{}:{}", evidence.file, evidence.line));
+        assert_eq!(found.as_deref(), expected, "{files:?}");
+    }
+}
