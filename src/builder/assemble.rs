@@ -6,51 +6,42 @@ use std::sync::Arc;
 use super::Builder;
 use super::added_files::WritableDirectories;
 use super::base::ResolvedBase;
-use super::build_results::exclude_build_results;
 use super::compile::{ModuleSet, source_modules};
-use super::environment_location::EnvironmentLocation;
 use super::environment_plan::{EnvironmentFacts, forward_warnings, without_process_settings};
 use super::error::BuildError;
-use super::ignore_defaults;
 use super::loaded::LoadedModules;
 use super::locales;
 use super::plan_cache::{CachedLayer, CachedPlan, PendingPlan, PlanCache, PlanRecorder};
 use super::planned_files::{LowerLayerFiles, PlannedFiles, RecordedAnswers};
 use super::planner::EnvironmentPlanner;
-use super::service::{InstalledLookup, ServiceInputs, SettledRecipe, distributions_of};
-use super::source::source_warnings;
+use super::service::distributions_of;
+use super::source::Source;
 use super::system::{loader_files, loader_requirements};
 use super::warning_recorder::WarningRecorder;
-use crate::context::{Context, Detail, Listing, SourceKind};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{HistoryLine, ImageError, Layer, MAX_LAYERS, rfc3339};
 use crate::parallel;
-use crate::plan::Finding;
 use crate::plan::check::refuse_duplicates;
 use crate::plan::context::{PlanBase, PlanContext};
 use crate::plan::extra::ExtraEntries;
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{StartCheck, StartVerdict};
 use crate::plan::{AppendedLayer, CommandPaths, Pieces, Plan, PlanError, PlannedLayer, Process, process};
-use crate::progress::{Activity, Progress, Span, Step, Warning};
+use crate::progress::{Activity, Progress, Span, Warning};
 use crate::project::Project;
-use crate::python::application::{Application, ApplicationError, SourceTree};
+use crate::python::application::{Application, ApplicationError};
 use crate::python::bytecode::{BytecodeCheck, warn_of_refused};
 use crate::python::relocate::EditableEntries;
 use crate::python::relocate::paths::PathScanner;
 use crate::recipe::Recipe;
 use crate::reference::Name;
-use crate::service::Distributions;
-use crate::service::hints::Hints;
 use crate::system::Account;
 use crate::traced_fs::{self, TraceRecorder};
 use crate::tree::{CONSTANT_TIME, Entry};
 
 /// The value of `HOME`: the only directory of an image from scratch that its user can write to.
 const HOME: &str = "/tmp";
-/// Maximum size in bytes of an application's source file; larger ones are not parsed.
-const SOURCE_LIMIT: u64 = 4 << 20;
 
 /// A plan with its context.
 pub(super) struct Assembled {
@@ -74,22 +65,6 @@ pub(super) struct OtherImage {
     pub(super) name: Option<String>,
     pub(super) tag: String,
     pub(super) process: Process,
-}
-
-/// The source of a project, as listed, with its service.
-struct Source {
-    listing: Listing,
-    /// The recipe with the command of the service.
-    recipe: Recipe,
-    application: Option<Application>,
-    /// True if the application is that of an installed distribution.
-    is_installed: bool,
-    /// The recipes of the other processes with their applications, in their order.
-    others: Vec<(Recipe, Option<Application>)>,
-    /// The evidence for the service.
-    findings: Vec<Finding>,
-    /// Reported once the listing is known to be final.
-    warnings: Vec<Warning>,
 }
 
 /// The inputs of an image except its environment.
@@ -118,7 +93,12 @@ struct Decisions {
     pending_plan: Option<PendingPlan>,
 }
 
-impl PlanInputs<'_> {
+impl<'a> PlanInputs<'a> {
+    /// Returns the recipe and those of further processes.
+    fn recipes(&self) -> (&'a Recipe, &'a [Recipe]) {
+        (self.recipe, self.others)
+    }
+
     /// Returns the source's entries with their bytecode.
     fn entries_of(&self, source: &Source, facts: &EnvironmentFacts) -> Result<Vec<Entry>, BuildError> {
         let Self { planner, created, progress, .. } = *self;
@@ -339,11 +319,12 @@ impl Builder {
             Ok(planned.cloned())
         };
         let distributions = distributions_of(&facts);
-        let source = match self.source(inputs, &facts.places, (&distributions, &planned)) {
-            // The plan is for an application in the source, or for another one.
-            Err(BuildError::Application(ApplicationError::NoModule { .. })) => return Ok(None),
-            source => source?,
-        };
+        let source =
+            match self.source(inputs.recipes(), &facts.places, (&distributions, &planned), inputs.progress) {
+                // The plan is for an application in the source, or for another one.
+                Err(BuildError::Application(ApplicationError::NoModule { .. })) => return Ok(None),
+                source => source?,
+            };
         let deferred = WarningRecorder::deferring(inputs.progress);
         let entries = PlanInputs { progress: &deferred, ..*inputs }.entries_of(&source, &facts)?;
         let extra = inputs.planner.grafted_extra()?;
@@ -385,7 +366,12 @@ impl Builder {
         let opened = TraceRecorder::scoped(trace, || planner.open(&warnings))?;
         // Early, since errors in the source should not wait for slow steps.
         let installed = |named: &str| TraceRecorder::scoped(trace, || opened.application(named));
-        let source = self.source(inputs, &opened.places(), (&opened.distributions(), &installed))?;
+        let source = self.source(
+            inputs.recipes(),
+            &opened.places(),
+            (&opened.distributions(), &installed),
+            inputs.progress,
+        )?;
         let listed = source.listing.entries(&recipe.workdir, inputs.created)?;
         let of_source =
             loader_files(listed.iter().chain(planner.extra.iter().flat_map(|layer| &layer.entries)));
@@ -515,75 +501,6 @@ impl Builder {
         let locale_warnings = named_locales(inputs, process, &files).unwrap_or_default();
         Ok((files.into_answers(), locale_warnings))
     }
-
-    /// Lists the project's source without the environment in it, and finds the application there or
-    /// with `installed`.
-    fn source(
-        &self,
-        inputs: &PlanInputs<'_>,
-        environment: &EnvironmentLocation,
-        (distributions, installed): (&Distributions, &InstalledLookup<'_>),
-    ) -> Result<Source, BuildError> {
-        let PlanInputs { recipe, progress, .. } = *inputs;
-        progress.step(&Step::new(Activity::ReadSource));
-        let _span = Span::begin(progress, Activity::ReadSource);
-        let (listing, mut warnings) = self.listing(recipe, Some(environment))?;
-        let is_searched = std::iter::once(recipe).chain(inputs.others).any(Recipe::starts_service);
-        let hints = if is_searched { Hints::read(&self.root) } else { Hints::default() };
-        let settle = |recipe| {
-            let inputs = ServiceInputs {
-                recipe,
-                project: &self.project,
-                sources: &ListedSource(&listing),
-                distributions,
-                hints: &hints,
-                installed,
-            };
-            inputs.settle()
-        };
-        let SettledRecipe { recipe, application, is_installed, findings, warnings: of_server } =
-            settle(recipe)?;
-        warnings.extend(of_server);
-        let others = inputs.others.iter().map(|recipe| {
-            let SettledRecipe { recipe, application, .. } = settle(recipe)?;
-            Ok((recipe, application))
-        });
-        let others = others.collect::<Result<_, BuildError>>()?;
-        Ok(Source { listing, recipe, application, is_installed, others, findings, warnings })
-    }
-
-    /// Lists the project's source, with warnings.
-    pub(super) fn listing(
-        &self,
-        recipe: &Recipe,
-        environment: Option<&EnvironmentLocation>,
-    ) -> Result<(Listing, Vec<Warning>), BuildError> {
-        let mut context =
-            Context::open(&self.root, self.ignore.clone())?.with_workdir(recipe.workdir.clone());
-        if let Some(environment) = environment {
-            context.exclude(&environment.root);
-            context.exclude(&environment.given);
-        }
-        for path in self.excluded.iter().chain(&self.cache) {
-            context.exclude(path);
-        }
-        // Environments of other platforms and a base in a file are separate inputs.
-        for path in self.venvs.values().chain(self.base_path(recipe).as_ref()) {
-            context.exclude(path);
-        }
-        let without_rules = context;
-        let mut context = ignore_defaults::with_rules(without_rules.clone(), recipe, &[])?;
-        let mut listing = context.walk(Detail::SkipIgnored)?;
-        let needed = ignore_defaults::needed_lines(recipe, &listing);
-        if !needed.is_empty() {
-            context = ignore_defaults::with_rules(without_rules, recipe, &needed)?;
-            listing = context.walk(Detail::SkipIgnored)?;
-        }
-        exclude_build_results(&context, &mut listing);
-        let mut warnings = source_warnings(&context, &listing);
-        warnings.extend(ignore_defaults::warning(&listing));
-        Ok((listing, warnings))
-    }
 }
 
 /// Returns the names of the layers except those that the settings or a program add. Refuses added
@@ -612,42 +529,6 @@ fn named_locales(
     let of_base = base.map_or(&[][..], |base| &base.variables);
     let variables: Vec<_> = of_base.iter().chain(&process.env).cloned().collect();
     locales::missing_locale_warnings(&variables, files, base.map(|base| &*base.view))
-}
-
-/// The source tree, for the search of the application.
-pub(super) struct ListedSource<'a>(pub(super) &'a Listing);
-
-impl SourceTree for ListedSource<'_> {
-    fn has(&self, path: &str) -> bool {
-        self.0.get(path).is_some_and(|file| !matches!(file.kind, SourceKind::Directory))
-    }
-
-    fn text(&self, path: &str) -> Option<String> {
-        match &self.0.get(path)?.kind {
-            SourceKind::File { file, .. } if file.size <= SOURCE_LIMIT => {
-                // Source may declare another encoding (PEP 263), in which syntax is ASCII all the same.
-                Some(String::from_utf8_lossy(&file.read().ok()?).into_owned())
-            }
-            _ => None,
-        }
-    }
-
-    fn folders(&self, folder: &str) -> Vec<String> {
-        let below = |path: &str| match folder {
-            "" => Some(path.to_owned()),
-            folder => path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned),
-        };
-        let directories = self.0.files.iter().filter(|file| matches!(file.kind, SourceKind::Directory));
-        directories.filter_map(|file| below(&file.path)).filter(|path| !path.contains('/')).collect()
-    }
-
-    fn modules(&self) -> Vec<String> {
-        let files = self.0.files.iter().filter(|file| matches!(file.kind, SourceKind::File { .. }));
-        let mut modules: Vec<String> =
-            files.map(|file| file.path.clone()).filter(|path| path.ends_with(".py")).collect();
-        modules.sort();
-        modules
-    }
 }
 
 /// Returns the number of layers allowed on `below` layers of a base: by the settings, and by the

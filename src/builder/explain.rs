@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Builder;
-use super::assemble::ListedSource;
 use super::error::BuildError;
 use super::service::ServiceInputs;
+use super::source::ListedSource;
 use crate::plan::Finding;
 use crate::python::normalize;
 use crate::python::requirements::closure::DeclaredDependencies;

@@ -37,6 +37,7 @@ mod selection;
 mod server_dependencies;
 mod service;
 mod source;
+mod source_warnings;
 mod system;
 mod warning_recorder;
 mod write;

@@ -1,87 +1,142 @@
-//! Warnings about a source tree: excluded files and outliers in size.
+//! [`Source`]: the files of a project that become the layer of the source, with the service in them.
 
-use dockerignore::escape;
+use super::Builder;
+use super::build_results::exclude_build_results;
+use super::environment_location::EnvironmentLocation;
+use super::error::BuildError;
+use super::ignore_defaults;
+use super::service::{InstalledLookup, ServiceInputs, SettledRecipe};
+use super::source_warnings::source_warnings;
+use crate::context::{Context, Detail, Listing, SourceKind};
+use crate::plan::Finding;
+use crate::progress::{Activity, Progress, Span, Step, Warning};
+use crate::python::application::{Application, SourceTree};
+use crate::recipe::Recipe;
+use crate::service::Distributions;
+use crate::service::hints::Hints;
 
-use crate::context::{Context, ExcludedPath, GitIgnoredFiles, Listing};
-use crate::plural::{MAX_NAMED, counted, first_names};
-use crate::printable::name as shown;
-use crate::progress::Warning;
-use crate::settings::human_size;
+/// Maximum size in bytes of an application's source file; larger ones are not parsed.
+const SOURCE_LIMIT: u64 = 4 << 20;
 
-/// Maximum number of warnings about large files.
-const MAX_OUTLIERS: usize = 5;
-/// The command's default output. Its exclusion needs no warning.
-const DEFAULT_OUTPUT: &str = "dist/image";
-
-/// Returns warnings about files of `listing` excluded without a rule, an unused ignore file, and
-/// outliers.
-pub(super) fn source_warnings(context: &Context, listing: &Listing) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    if let [first, ..] = context.unused_ignore_files() {
-        let names: Vec<String> = context.unused_ignore_files().iter().map(|name| shown(name)).collect();
-        let message = "not read: only .dockerignore excludes files by default";
-        warnings.push(Warning::new(first_names(&names, MAX_NAMED), message).with_help(format!(
-            "rename it to .dockerignore, or name it with --ignore-file {}",
-            shown(first)
-        )));
-    }
-    let named = listing.left_out.iter().filter(|thing| thing.path != DEFAULT_OUTPUT);
-    let (environments, others): (Vec<&ExcludedPath>, Vec<&ExcludedPath>) =
-        named.partition(|thing| thing.what.is_environment());
-    warnings.extend(left_out(&environments, "an environment is never source", "exclude it in .dockerignore"));
-    warnings.extend(left_out(
-        &others,
-        "generated files are not source",
-        "exclude it in .dockerignore, or include it with a `!` line",
-    ));
-    for file in listing
-        .outliers()
-        .into_iter()
-        .filter(|file| !context.ignore().reincludes(&file.path))
-        .take(MAX_OUTLIERS)
-    {
-        let total: u64 = listing.kept.bytes.max(1);
-        let share = file.size() as f64 * 100.0 / total as f64;
-        let message = format!("it has {}, {share:.0} % of the source", human_size(file.size()));
-        let pattern = escape(&file.path);
-        let help = format!(
-            "exclude it with a line in .dockerignore: {pattern}; or include it explicitly: !{pattern}"
-        );
-        warnings.push(Warning::new(shown(&file.path), message).with_help(help));
-    }
-    warnings.extend(git_warnings(&context.git_ignored(listing)));
-    warnings
+/// The source of a project, as listed, with its service.
+pub(super) struct Source {
+    pub(super) listing: Listing,
+    /// The recipe with the command of the service.
+    pub(super) recipe: Recipe,
+    pub(super) application: Option<Application>,
+    /// True if the application is that of an installed distribution.
+    pub(super) is_installed: bool,
+    /// The recipes of the other processes with their applications, in their order.
+    pub(super) others: Vec<(Recipe, Option<Application>)>,
+    /// The evidence for the service.
+    pub(super) findings: Vec<Finding>,
+    /// Reported once the listing is known to be final.
+    pub(super) warnings: Vec<Warning>,
 }
 
-/// Returns a warning about files in the image that git ignores.
-fn git_warnings(files: &GitIgnoredFiles) -> Vec<Warning> {
-    let unread = files.unread.iter().map(|(file, reason)| {
-        let message = format!("cannot find the files that git ignores: {reason}");
-        Warning::new(shown(file), message)
-    });
-    let mut warnings: Vec<Warning> = unread.collect();
-    if let [first, ..] = files.ignored.as_slice() {
-        let count = files.count();
-        let verb = if count == 1 { "is" } else { "are" };
-        let message = format!("{} that git ignores {verb} part of the image", counted(count, "file"));
-        let (path, pattern) = (shown(&first.path), escape(&first.path));
-        let help = format!(
-            "exclude it with a line in .dockerignore: {pattern}; or include it explicitly: !{pattern} \
-             (`ipo-oci context --why {path}` names the line of git)"
-        );
-        warnings.push(Warning::new(files.names(), message).with_help(help));
+impl Builder {
+    /// Lists the project's source without the environment in it, and finds the application there or
+    /// with `installed`. `others` are the recipes of further processes.
+    pub(super) fn source(
+        &self,
+        (recipe, others): (&Recipe, &[Recipe]),
+        environment: &EnvironmentLocation,
+        (distributions, installed): (&Distributions, &InstalledLookup<'_>),
+        progress: &dyn Progress,
+    ) -> Result<Source, BuildError> {
+        progress.step(&Step::new(Activity::ReadSource));
+        let _span = Span::begin(progress, Activity::ReadSource);
+        let (listing, mut warnings) = self.listing(recipe, Some(environment))?;
+        let is_searched = std::iter::once(recipe).chain(others).any(Recipe::starts_service);
+        let hints = if is_searched { Hints::read(&self.root) } else { Hints::default() };
+        let settle = |recipe| {
+            let inputs = ServiceInputs {
+                recipe,
+                project: &self.project,
+                sources: &ListedSource(&listing),
+                distributions,
+                hints: &hints,
+                installed,
+            };
+            inputs.settle()
+        };
+        let SettledRecipe { recipe, application, is_installed, findings, warnings: of_server } =
+            settle(recipe)?;
+        warnings.extend(of_server);
+        let others = others.iter().map(|recipe| {
+            let SettledRecipe { recipe, application, .. } = settle(recipe)?;
+            Ok((recipe, application))
+        });
+        let others = others.collect::<Result<_, BuildError>>()?;
+        Ok(Source { listing, recipe, application, is_installed, others, findings, warnings })
     }
-    warnings
+
+    /// Lists the project's source, with warnings.
+    pub(super) fn listing(
+        &self,
+        recipe: &Recipe,
+        environment: Option<&EnvironmentLocation>,
+    ) -> Result<(Listing, Vec<Warning>), BuildError> {
+        let mut context =
+            Context::open(&self.root, self.ignore.clone())?.with_workdir(recipe.workdir.clone());
+        if let Some(environment) = environment {
+            context.exclude(&environment.root);
+            context.exclude(&environment.given);
+        }
+        for path in self.excluded.iter().chain(&self.cache) {
+            context.exclude(path);
+        }
+        // Environments of other platforms and a base in a file are separate inputs.
+        for path in self.venvs.values().chain(self.base_path(recipe).as_ref()) {
+            context.exclude(path);
+        }
+        let without_rules = context;
+        let mut context = ignore_defaults::with_rules(without_rules.clone(), recipe, &[])?;
+        let mut listing = context.walk(Detail::SkipIgnored)?;
+        let needed = ignore_defaults::needed_lines(recipe, &listing);
+        if !needed.is_empty() {
+            context = ignore_defaults::with_rules(without_rules, recipe, &needed)?;
+            listing = context.walk(Detail::SkipIgnored)?;
+        }
+        exclude_build_results(&context, &mut listing);
+        let mut warnings = source_warnings(&context, &listing);
+        warnings.extend(ignore_defaults::warning(&listing));
+        Ok((listing, warnings))
+    }
 }
 
-/// Makes one warning about files excluded for one reason.
-fn left_out(things: &[&ExcludedPath], reason: &str, help: &str) -> Option<Warning> {
-    let first = things.first()?;
-    let names: Vec<String> =
-        things.iter().map(|thing| format!("{} ({})", shown(&thing.path), thing.what)).collect();
-    let help = format!("{help}: {}", escape(&first.path));
-    Some(
-        Warning::new(first_names(&names, MAX_NAMED), format!("excluded from the source: {reason}"))
-            .with_help(help),
-    )
+/// The source tree, for the search of the application.
+pub(super) struct ListedSource<'a>(pub(super) &'a Listing);
+
+impl SourceTree for ListedSource<'_> {
+    fn has(&self, path: &str) -> bool {
+        self.0.get(path).is_some_and(|file| !matches!(file.kind, SourceKind::Directory))
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        match &self.0.get(path)?.kind {
+            SourceKind::File { file, .. } if file.size <= SOURCE_LIMIT => {
+                // Source may declare another encoding (PEP 263), in which syntax is ASCII all the same.
+                Some(String::from_utf8_lossy(&file.read().ok()?).into_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn folders(&self, folder: &str) -> Vec<String> {
+        let below = |path: &str| match folder {
+            "" => Some(path.to_owned()),
+            folder => path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned),
+        };
+        let directories = self.0.files.iter().filter(|file| matches!(file.kind, SourceKind::Directory));
+        directories.filter_map(|file| below(&file.path)).filter(|path| !path.contains('/')).collect()
+    }
+
+    fn modules(&self) -> Vec<String> {
+        let files = self.0.files.iter().filter(|file| matches!(file.kind, SourceKind::File { .. }));
+        let mut modules: Vec<String> =
+            files.map(|file| file.path.clone()).filter(|path| path.ends_with(".py")).collect();
+        modules.sort();
+        modules
+    }
 }

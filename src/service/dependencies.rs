@@ -110,14 +110,14 @@ const INSTALLERS: [&str; 12] = [
 /// A part of a project's dependencies with a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OptionalServer {
-    part: Part,
+    part: DependencyPart,
     /// The distribution of the server.
     pub(crate) server: &'static str,
 }
 
 /// A part of a project's dependencies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum DependencyPart {
     Group(String),
     Extra(String),
     /// A requirement file, and those that replace the project's own selection.
@@ -130,14 +130,17 @@ impl OptionalServer {
     /// Returns the name of the part.
     fn name(&self) -> &str {
         match &self.part {
-            Part::Group(name) | Part::Extra(name) | Part::File(name, _) | Part::Requirement(name) => name,
+            DependencyPart::Group(name)
+            | DependencyPart::Extra(name)
+            | DependencyPart::File(name, _)
+            | DependencyPart::Requirement(name) => name,
         }
     }
 
     /// Returns the word that makes the name of the part: `prod` of `requirements/prod.txt`.
     fn word(&self) -> &str {
         match &self.part {
-            Part::File(name, _) => word_of_file(name).unwrap_or_default(),
+            DependencyPart::File(name, _) => word_of_file(name).unwrap_or_default(),
             _ => self.name(),
         }
     }
@@ -145,23 +148,23 @@ impl OptionalServer {
     /// Adds the part to a selection.
     pub(crate) fn add_to(&self, selection: &mut DependencySelection) {
         match &self.part {
-            Part::Group(name) => selection.groups.push(name.clone()),
-            Part::Extra(name) => selection.extras.push(name.clone()),
-            Part::File(_, files) => selection.requirements.clone_from(files),
-            Part::Requirement(requirement) => selection.with.push(requirement.clone()),
+            DependencyPart::Group(name) => selection.groups.push(name.clone()),
+            DependencyPart::Extra(name) => selection.extras.push(name.clone()),
+            DependencyPart::File(_, files) => selection.requirements.clone_from(files),
+            DependencyPart::Requirement(requirement) => selection.with.push(requirement.clone()),
         }
     }
 
     /// Returns the setting that selects the part: `groups = ["prod"]`.
     pub(crate) fn setting(&self) -> String {
         match &self.part {
-            Part::Group(name) => format!("groups = [\"{name}\"]"),
-            Part::Extra(name) => format!("extras = [\"{name}\"]"),
-            Part::File(_, files) => {
+            DependencyPart::Group(name) => format!("groups = [\"{name}\"]"),
+            DependencyPart::Extra(name) => format!("extras = [\"{name}\"]"),
+            DependencyPart::File(_, files) => {
                 let names: Vec<String> = files.iter().map(|file| format!("\"{}\"", file.display())).collect();
                 format!("requirements = [{}]", names.join(", "))
             }
-            Part::Requirement(requirement) => format!("with = [\"{requirement}\"]"),
+            DependencyPart::Requirement(requirement) => format!("with = [\"{requirement}\"]"),
         }
     }
 }
@@ -169,10 +172,10 @@ impl OptionalServer {
 impl fmt::Display for OptionalServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.part {
-            Part::Group(name) => write!(f, "group `{name}`"),
-            Part::Extra(name) => write!(f, "extra `{name}`"),
-            Part::File(name, _) => f.write_str(name),
-            Part::Requirement(name) => write!(f, "`{name}` of the Dockerfile"),
+            DependencyPart::Group(name) => write!(f, "group `{name}`"),
+            DependencyPart::Extra(name) => write!(f, "extra `{name}`"),
+            DependencyPart::File(name, _) => f.write_str(name),
+            DependencyPart::Requirement(name) => write!(f, "`{name}` of the Dockerfile"),
         }
     }
 }
@@ -199,13 +202,13 @@ pub(crate) fn find(
     if server_of(&main, wanted).is_some() || (server.is_none() && serves_itself) {
         return None;
     }
-    let named = |(name, requirements): (&String, &Vec<Requirement>), part: fn(String) -> Part| {
+    let named = |(name, requirements): (&String, &Vec<Requirement>), part: fn(String) -> DependencyPart| {
         let given = requirements.iter().map(|one| (one.name.clone(), one.extras.clone()));
         let server = server_of(&with_implied(given), wanted)?;
         Some(OptionalServer { part: part(name.clone()), server })
     };
-    let groups = project.groups.iter().filter_map(|group| named(group, Part::Group));
-    let extras = extras.iter().filter_map(|extra| named(extra, Part::Extra));
+    let groups = project.groups.iter().filter_map(|group| named(group, DependencyPart::Group));
+    let extras = extras.iter().filter_map(|extra| named(extra, DependencyPart::Extra));
     let mut found: Vec<OptionalServer> = groups.chain(extras).collect();
     if let Some(Declaration::Requirements(declared)) = Declaration::find(context, selection, &project) {
         let of_file = |file: String| {
@@ -216,7 +219,7 @@ pub(crate) fn find(
             let own = declared.iter().filter_map(|file| Some(file.strip_prefix(context).ok()?.to_owned()));
             let own: Vec<PathBuf> = if main.is_subset(&names) { Vec::new() } else { own.collect() };
             let files = own.into_iter().chain([file.clone().into()]).collect();
-            Some(OptionalServer { part: Part::File(file, files), server })
+            Some(OptionalServer { part: DependencyPart::File(file, files), server })
         };
         found.extend(requirement_files(context).into_iter().filter_map(of_file));
     }
@@ -242,7 +245,7 @@ fn installed_server(text: &str, wanted: &[&str]) -> Option<OptionalServer> {
         let requirement = word.parse::<Requirement>().ok()?;
         let server =
             SERVERS.into_iter().find(|server| *server == requirement.name && wanted.contains(server))?;
-        Some(OptionalServer { part: Part::Requirement(word.to_owned()), server })
+        Some(OptionalServer { part: DependencyPart::Requirement(word.to_owned()), server })
     })
 }
 
@@ -259,7 +262,7 @@ pub(crate) fn usual<'a>(
         .map(|word| word.trim_matches(['.', '/']))
         .collect();
     let is_installed = |part: &OptionalServer| {
-        matches!(part.part, Part::Requirement(_))
+        matches!(part.part, DependencyPart::Requirement(_))
             || installed
                 .iter()
                 .any(|word| *word == part.name() || word.ends_with(&format!("/{}", part.name())))
