@@ -11,8 +11,9 @@ use super::service::ServiceInputs;
 use super::source::ListedSource;
 use crate::plan::Finding;
 use crate::python::normalize;
-use crate::python::requirements::closure::DeclaredDependencies;
+use crate::python::requirements::closure::{DeclaredDependencies, read_pyproject};
 use crate::python::requirements::declaration::DependencySelection;
+use crate::python::requirements::pyproject::Build;
 use crate::service::hints::{HintRole, Hints};
 use crate::service::processes::{self, ProposedProcess};
 use crate::service::{Distributions, with_implied};
@@ -88,6 +89,16 @@ impl Builder {
         let named = declared.into_named().map(|requirement| (requirement.name, requirement.extras));
         let mut names = with_implied(named);
         names.extend(self.locked());
+        if !names.is_empty() {
+            // A lock lists the project, which is only installed if it has a build system.
+            let pyproject =
+                read_pyproject(&self.root.join("pyproject.toml")).ok().flatten().unwrap_or_default();
+            let own = normalize(&self.project.name);
+            match pyproject.build {
+                Build::Package => names.insert(own),
+                Build::Virtual => names.remove(&own),
+            };
+        }
         names
     }
 

@@ -6,6 +6,7 @@
 //! of the repository are evidence: [`super::hint_fates`] names the words that are taken from them.
 
 use std::fmt::{self, Write as _};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -38,6 +39,9 @@ const RUNNERS: [&str; 8] = [
     "cheroot.wsgi.Server",
     "werkzeug.serving.run_simple",
 ];
+
+/// Files that declare the dependencies of a project in a folder.
+const DECLARATIONS: [&str; 4] = ["pyproject.toml", "requirements.txt", "Pipfile", "setup.py"];
 
 /// The number of console scripts in an error.
 const SCRIPTS_SHOWN: usize = 5;
@@ -411,7 +415,11 @@ impl ServiceSearch<'_> {
                 .find(|file| self.sources.has(file))?;
             return Some(streamlit_script(&file, &reason));
         }
-        let named = server.application().map(str::to_owned).or_else(|| default_attribute(&server))?;
+        let mut named = server.application().map(str::to_owned).or_else(|| default_attribute(&server))?;
+        let is_factory = ["--factory", "--call"].iter().any(|option| server.has_option(option));
+        if is_factory && !named.ends_with(')') {
+            named += "()";
+        }
         let application = self.named(&named).ok()?;
         let mut candidate = Candidate::of_application(application, reason);
         // The source does not show the framework.
@@ -428,6 +436,8 @@ impl ServiceSearch<'_> {
         let name = first.rsplit('/').next().unwrap_or(first);
         let reason = format!("{} starts it", hint.place());
         let is_python = name.starts_with("python");
+        // The default command of an image whose user adds the arguments.
+        let rest = if rest.iter().any(|word| word == "--help") { &[] } else { rest };
         let command: Vec<String> = if is_python {
             let options = rest.iter().take_while(|word| word.starts_with('-') && *word != "-m").count();
             let target = rest.get(options)?;
@@ -691,8 +701,23 @@ impl ServiceSearch<'_> {
             (help, Some(own.to_owned()))
         };
         let servers = suitable.iter().map(|kind| kind.name().to_owned()).collect();
+        let help = match self.inner_project(application) {
+            Some((folder, file)) => {
+                format!("build the folder `{folder}`, which has dependencies of its own ({file}), or {help}")
+            }
+            None => help,
+        };
         let help = format!("{help}, or name another command with entrypoint");
         ServiceError::NoServer { what, servers, requirement, help }
+    }
+
+    /// Returns the folder of an application below the root that declares dependencies, with the file.
+    fn inner_project(&self, application: &Application) -> Option<(String, String)> {
+        let folders = Path::new(&application.directory).ancestors();
+        let folders = folders.filter_map(Path::to_str).filter(|folder| !folder.is_empty());
+        let mut files = folders
+            .flat_map(|folder| DECLARATIONS.map(|name| (folder.to_owned(), format!("{folder}/{name}"))));
+        files.find(|(_, file)| self.sources.has(file))
     }
 
     /// Returns the advice to declare a requirement.
@@ -1035,6 +1060,7 @@ mod tests {
             ([("src/pkg/cli.py", cli)], &[][..], &[][..], &scripts[..], "{venv}/bin/serve", Some(81)),
             ([("pkg/cli.py", local)], &[], &[], &scripts, "{venv}/bin/serve", None),
             ([("pkg/cli.py", "")], &[], &["serve --all"], &scripts, "{venv}/bin/serve --all", Some(9000)),
+            ([("pkg/cli.py", "")], &[], &["serve --help"], &scripts, "{venv}/bin/serve", Some(9000)),
             ([("run.py", "")], &[], &["python run.py -v"], &[], "{python} run.py -v", Some(9000)),
             (
                 [("pkg/cli.py", "")],
@@ -1056,6 +1082,34 @@ mod tests {
             assert_eq!(loopback, files[0].1 == local, "{command}");
             let signal = (!command.contains("streamlit")).then_some("SIGINT");
             assert_eq!(service.program.stop_signal, signal, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_missing_server_is_looked_for_in_the_folder_of_the_application() {
+        let files =
+            [("server/web/main.py", FASTAPI), ("server/web/__init__.py", ""), ("server/pyproject.toml", "")];
+        let inputs = ProjectInputs { files: &files, ..ProjectInputs::default() };
+        let help = inputs.find().unwrap_err().help().unwrap();
+        let start =
+            "build the folder `server`, which has dependencies of its own (server/pyproject.toml), or add ";
+        assert!(help.starts_with(start), "{help}");
+    }
+
+    #[test]
+    fn a_factory_may_be_named_by_an_option_of_the_server() {
+        let factory = "from fastapi import FastAPI\ndef create_app():\n    return FastAPI()\n";
+        for hint in ["uvicorn pkg:create_app --factory", "granian --factory pkg:create_app"] {
+            let files = [("pkg.py", factory)];
+            let distributions = ["fastapi", "uvicorn", "granian"];
+            let inputs = ProjectInputs {
+                files: &files,
+                distributions: &distributions,
+                hints: &[hint],
+                ..ProjectInputs::default()
+            };
+            let service = inputs.find().unwrap();
+            assert_eq!(service.application.unwrap().reference(), "pkg:create_app()", "{hint}");
         }
     }
 

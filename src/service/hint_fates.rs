@@ -54,7 +54,10 @@ fn fate(hint: &CommandHint, service: Option<&Service>) -> Finding {
 /// Returns the fate of the words of a command that starts the service.
 fn web(words: &[String], service: Option<&Service>) -> String {
     let Some(service) = service else { return "not used".to_owned() };
-    if service.program.command.get(1..) == words.get(1..) {
+    let command = &service.program.command;
+    // A console script that is not installed is called by code.
+    let first = if command.get(1).is_some_and(|word| word == "-c") { 3 } else { 1 };
+    if command.get(first..) == words.get(1..) {
         return "used".to_owned();
     }
     let Some(server) = Server::of(words) else { return "not used".to_owned() };
