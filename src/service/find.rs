@@ -28,6 +28,8 @@ use crate::settings::ServerName;
 /// Usual names of Streamlit's script.
 const STREAMLIT_FILES: [&str; 8] =
     ["streamlit_app.py", "app.py", "main.py", "Home.py", "home.py", "Hello.py", "app/main.py", "src/app.py"];
+/// Usual names of NiceGUI's script.
+const NICEGUI_FILES: [&str; 4] = ["main.py", "app.py", "src/main.py", "app/main.py"];
 /// Functions of modules that start a server.
 const RUNNERS: [&str; 8] = [
     "uvicorn.run",
@@ -355,7 +357,7 @@ impl ServiceSearch<'_> {
         if let Some(candidate) = self.hints.iter().find_map(|hint| self.of_hint(hint)) {
             return Ok(candidate);
         }
-        if let Some(candidate) = self.django() {
+        if let Some(candidate) = self.django().or_else(|| self.nicegui()) {
             return Ok(candidate);
         }
         let found = application::find_usual(self.sources, &self.project.name);
@@ -506,13 +508,37 @@ impl ServiceSearch<'_> {
         let usual = STREAMLIT_FILES.into_iter().find(|file| self.sources.has(file) && imports(file));
         let only = || {
             let modules = self.sources.modules();
-            let mut root = modules.iter().filter(|file| !file.contains('/') && imports(file));
+            let is_test = |file: &str| file.starts_with("test_") || file.ends_with("_test.py");
+            let mut root =
+                modules.iter().filter(|file| !file.contains('/') && !is_test(file) && imports(file));
             let first = root.next()?;
             root.next().is_none().then(|| first.clone())
         };
         let file = usual.map(str::to_owned).or_else(only)?;
         let reason = format!("{file} imports streamlit");
         Some(streamlit_script(&file, &reason))
+    }
+
+    /// Returns the script of a NiceGUI project: a file that calls `ui.run`.
+    fn nicegui(&self) -> Option<Candidate> {
+        if !self.distributions.has("nicegui") {
+            return None;
+        }
+        let resolver = Resolver::new(self.sources);
+        let starts = |file: &str| {
+            let module = resolver.module(file).filter(|_| self.sources.has(file))?;
+            let run = module.runs.iter().find(|run| module.qualified(&run.function) == "nicegui.ui.run")?;
+            let place = format!("{file}:{}: {}", run.line, run.function);
+            let program = Program {
+                // The default of `ui.run`.
+                port: run.port.or(Some(8080)),
+                loopback: run.host.as_deref().is_some_and(is_loopback).then(|| place.clone()),
+                ..Program::of_python(["{python}", file].map(str::to_owned).to_vec())
+            };
+            Some(Candidate::of_program(program, Some(Framework::NiceGui), &place))
+        };
+        let others = || self.sources.modules().into_iter().filter(|file| !file.contains('/'));
+        NICEGUI_FILES.into_iter().find_map(starts).or_else(|| others().find_map(|file| starts(&file)))
     }
 
     /// Returns a console script of the project: one that a command of the repository names, else one
@@ -1055,6 +1081,7 @@ mod tests {
         let aiohttp = "import asyncio\nfrom aiohttp import web\napp = web.Application()\nasyncio.run(setup())\nweb.run_app(app, port=82)\n";
         let gradio = "import gradio as gr\nwith gr.Blocks() as demo: ...\ndemo.launch()\n";
         let streamlit = "import streamlit as st\n";
+        let nicegui = "from nicegui import app, ui\nif __name__ in {'__main__', '__mp_main__'}:\n    ui.run(title='x')\n";
         let scripts = [("serve", "pkg.cli:main")];
         for (files, distributions, hints, scripts, command, port) in [
             ([("src/pkg/cli.py", cli)], &[][..], &[][..], &scripts[..], "{venv}/bin/serve", Some(81)),
@@ -1073,6 +1100,9 @@ mod tests {
             ([("main.py", aiohttp)], &["aiohttp"], &[], &[], "{python} -m main", Some(82)),
             ([("app.py", gradio)], &["gradio"], &[], &[], "{python} -m app", None),
             ([("app.py", streamlit)], &["streamlit"], &[], &[], "{venv}/bin/streamlit run app.py", None),
+            ([("chat.py", streamlit)], &["streamlit"], &[], &[], "{venv}/bin/streamlit run chat.py", None),
+            ([("main.py", nicegui)], &["nicegui", "fastapi"], &[], &[], "{python} main.py", Some(8080)),
+            ([("shop.py", nicegui)], &["nicegui", "uvicorn"], &[], &[], "{python} shop.py", Some(8080)),
         ] {
             let inputs =
                 ProjectInputs { files: &files, distributions, hints, scripts, ..ProjectInputs::default() };

@@ -25,6 +25,7 @@ pub enum Framework {
     Dash,
     Streamlit,
     Gradio,
+    NiceGui,
 }
 
 /// The interface between a server and an application.
@@ -108,6 +109,7 @@ impl Framework {
             Self::Dash => "Dash",
             Self::Streamlit => "Streamlit",
             Self::Gradio => "Gradio",
+            Self::NiceGui => "NiceGUI",
         }
     }
 }
