@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{BuildError, Builder, Provisioning};
 use crate::platform::Platform;
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::python::environment::venv;
 use crate::python::provision::Provision;
 use crate::recipe::Recipe;
@@ -51,5 +51,21 @@ impl Builder {
             }
         };
         Err(BuildError::NoEnvironment { root: self.root.clone(), help })
+    }
+
+    /// Returns the error of a project whose dependencies are declared elsewhere, such as in folders below
+    /// it.
+    pub(super) fn declared_elsewhere(&self, recipe: &Recipe) -> Option<BuildError> {
+        if venv::find(None, &self.root, self.active_venv.as_deref()).is_some() {
+            return None;
+        }
+        let selection = recipe.dependencies();
+        let provision =
+            Provision { selection: &selection, ..Provision::new(&self.root, &self.root, &Silent) };
+        if provision.origin().ok()?.is_some() {
+            return None;
+        }
+        let help = provision.proposal()?;
+        Some(BuildError::NoEnvironment { root: self.root.clone(), help })
     }
 }

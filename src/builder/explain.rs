@@ -70,7 +70,12 @@ impl Builder {
             installed: &|_| Ok(None),
         };
         let (mut findings, error) = inputs.explain();
-        let error = error.map(|error| selected.advise(error));
+        let error = error.map(|error| match error {
+            BuildError::Application(_) if included.is_empty() => {
+                self.declared_elsewhere(&recipe).unwrap_or(error)
+            }
+            error => selected.advise(error),
+        });
         findings.extend(
             selected.warning.map(|warning| Finding::new("dependencies", warning.subject, warning.message)),
         );

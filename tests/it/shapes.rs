@@ -316,9 +316,10 @@ fn a_folder_with_dependencies_is_proposed() {
             &[
                 ("apps/api/pyproject.toml", IDNA),
                 ("apps/web/Pipfile", "[packages]\n"),
+                ("apps/jobs/mail/setup.py", ""),
                 ("tests/setup.py", ""),
             ],
-            "`ipo-oci build apps/api`, `ipo-oci build apps/web`",
+            "`ipo-oci build apps/api`, `ipo-oci build apps/jobs/mail`, `ipo-oci build apps/web`",
         ),
         (
             &[("requirements/all.txt", ""), ("requirements_server.txt", "")],
@@ -330,6 +331,8 @@ fn a_folder_with_dependencies_is_proposed() {
         let outcome = run(project.command("build").arg("--dry-run")).exits_with(1);
         assert!(outcome.stderr.contains("virtual environment not found"), "{}", outcome.describe());
         assert!(outcome.stderr.contains(help), "{help}: {}", outcome.describe());
+        let explained = run(&mut project.command("explain")).describe();
+        assert_eq!(explained.contains(help), files.len() > 1, "{help}: {explained}");
     }
 }
 

@@ -788,13 +788,16 @@ impl Provision<'_> {
         &self,
         installation: &Installation<'_>,
         kind: LockKind,
-    ) -> Result<Option<Warning>, ProvisionError> {
+    ) -> Result<Vec<Warning>, ProvisionError> {
+        let mut warnings = Vec::new();
         if kind == LockKind::Pipenv {
-            return self.pipfile(installation).map(|()| None);
+            self.pipfile(installation)?;
+        } else {
+            warnings.extend(self.project(installation)?);
+            self.install_groups(installation)?;
         }
-        let warning = self.project(installation)?;
-        self.install_groups(installation)?;
-        Ok(warning)
+        warnings.extend(self.pkg_resources(installation)?);
+        Ok(warnings)
     }
 
     /// Installs the packages of `Pipfile`.
@@ -1263,7 +1266,7 @@ fn shown_below(context: &Path, folder: &str) -> String {
     }
 }
 
-/// Lists the folders of the first two levels below `context` that declare dependencies, without those
+/// Lists the folders of the first three levels below `context` that declare dependencies, without those
 /// of tests, documentation and examples.
 fn folders_with_dependencies(context: &Path) -> Vec<String> {
     let is_left_out = |name: &str| {
@@ -1273,7 +1276,7 @@ fn folders_with_dependencies(context: &Path) -> Vec<String> {
                 "node_modules" | "docs" | "doc" | "tests" | "test" | "examples" | "venv" | "env"
             )
     };
-    let walk = WalkDir::new(context).min_depth(1).max_depth(2).sort_by_file_name().into_iter();
+    let walk = WalkDir::new(context).min_depth(1).max_depth(3).sort_by_file_name().into_iter();
     let folders = walk.filter_entry(|entry| {
         entry.file_type().is_dir() && !entry.file_name().to_str().is_none_or(is_left_out)
     });
