@@ -69,6 +69,7 @@ impl ServiceInputs<'_> {
         };
         self.check(&recipe)?;
         warnings.extend(self.slow_implementation_warning(&recipe));
+        warnings.extend(self.reload_warning(&recipe));
         Ok(SettledRecipe { recipe, application, is_installed: is_installed.get(), findings, warnings })
     }
 
@@ -137,6 +138,17 @@ impl ServiceInputs<'_> {
         let message = format!("{lacking} not in the image: uvicorn uses the slower {instead}");
         let help = format!("add uvicorn[standard] to the project's dependencies, or choose {settings}");
         Some(Warning::new("uvicorn", message).with_help(help))
+    }
+
+    /// Warns if granian lacks the distribution with which it restarts on changes.
+    fn reload_warning(&self, recipe: &Recipe) -> Option<Warning> {
+        let server = recipe.known_server().filter(|_| recipe.reload)?;
+        if server.kind != ServerKind::Granian || self.distributions.has("watchfiles") {
+            return None;
+        }
+        let message = "watchfiles is not in the image: granian does not restart when a source file changes";
+        let help = "add granian[reload] to the project's development dependencies, or set reload = false";
+        Some(Warning::new("granian", message).with_help(help))
     }
 
     /// Rejects an image without the programs that it runs.

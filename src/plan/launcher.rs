@@ -2,14 +2,12 @@
 //!
 //! Cloud Run, Heroku, Railway and Render give the port of a container in the variable `PORT`, Azure
 //! in `WEBSITES_PORT`. Most servers read another variable (`UVICORN_PORT`) or only their command
-//! line, and an image has no shell that could insert a value. The launcher copies the port to the
+//! line, none reads `WEBSITES_PORT`, and an image has no shell that could insert a value. The launcher copies the port to the
 //! server's variable, inserts `$PORT` and `$WEB_CONCURRENCY` in the words of the command, and then
 //! replaces itself by the command (`execvp(3)`): the server has process 1 and gets every signal.
 //! `docs/decisions.md` compares it with other ways.
 
 use std::fmt::Write as _;
-
-use crate::service::server::ServerKind;
 
 /// The word that the launcher replaces by the port.
 pub(super) const PORT: &str = "$PORT";
@@ -17,7 +15,7 @@ pub(super) const PORT: &str = "$PORT";
 pub(super) const WORKERS: &str = "$WEB_CONCURRENCY";
 
 /// The variables in which platforms give the port, in order.
-pub(super) const PLATFORM_VARIABLES: [&str; 2] = ["PORT", "WEBSITES_PORT"];
+const PLATFORM_VARIABLES: [&str; 2] = ["PORT", "WEBSITES_PORT"];
 
 /// The beginning of the launcher's program, by which it is recognized.
 const BEGINNING: &str = "import os, sys # sets the port\n";
@@ -34,12 +32,17 @@ pub(super) struct Launcher {
 }
 
 impl Launcher {
+    /// Returns the variables with the port, in the order of precedence.
+    pub(super) fn port_sources(&self) -> impl Iterator<Item = &str> {
+        let own = self.variables.iter().map(String::as_str);
+        PLATFORM_VARIABLES.into_iter().chain(own.filter(|name| !PLATFORM_VARIABLES.contains(name)))
+    }
+
     /// Returns the words of the launcher and of `command`; `python` is the interpreter of the
     /// environment.
     pub(super) fn words(&self, python: &str, command: Vec<String>) -> Vec<String> {
         let Self { port, workers, .. } = self;
-        let names = PLATFORM_VARIABLES.into_iter().map(str::to_owned).chain(self.variables.iter().cloned());
-        let names: Vec<String> = names.map(|name| python_literal(&name)).collect();
+        let names: Vec<String> = self.port_sources().map(python_literal).collect();
         let mut program = format!(
             "{BEGINNING}env = os.environ\n\
              port = next((p for p in map(env.get, ({},)) if p and p.isdigit()), \"{port}\")\n",
@@ -72,12 +75,6 @@ pub(crate) fn launched(arguments: &[String]) -> Option<&[String]> {
         }
         _ => None,
     }
-}
-
-/// Returns the variable of a server that reads its port from another one than `PORT`.
-pub(super) fn own_variable(kind: ServerKind) -> Option<&'static str> {
-    let (_, variable) = kind.variables();
-    variable.filter(|variable| *variable != "PORT")
 }
 
 /// Quotes text as a Python string literal: JSON strings are a subset of Python's except for `\/`,

@@ -213,6 +213,8 @@ impl Serving<'_> {
             words.iter().map(|word| fill(&word.replace("{app}", &call), self.recipe, places)).collect()
         };
         let (mut entrypoint, mut cmd) = (fill(&self.recipe.entrypoint), fill(&self.recipe.cmd));
+        let last = if cmd.is_empty() { &mut entrypoint } else { &mut cmd };
+        last.extend(self.reload_options());
         if let Some(launcher) = self.launcher() {
             let python = format!("{}/bin/python", places.environment);
             if entrypoint.is_empty() {
@@ -222,6 +224,17 @@ impl Serving<'_> {
             }
         }
         (entrypoint, cmd)
+    }
+
+    /// Returns the options with which a server without a variable for it restarts on changes.
+    fn reload_options(&self) -> Vec<String> {
+        let Some(server) = self.server.as_ref().filter(|_| self.reloads()) else { return Vec::new() };
+        let options = server.kind.reload_options();
+        let is_given = |option: &&&str| option.starts_with("--") && server.has_option(option);
+        if options.iter().any(|option| is_given(&option)) || is_shell(&self.recipe.command()) {
+            return Vec::new();
+        }
+        options.iter().map(|word| (*word).to_owned()).collect()
     }
 
     /// Returns the signal that stops the server.
@@ -244,11 +257,16 @@ impl Serving<'_> {
         if let Some(server) = &self.server {
             let bind = bind_of(server, recipe);
             let is_open = !bind.uses_socket && (bind.port.is_none() || bind.follows_port);
-            variables.extend(launcher::own_variable(server.kind).filter(|_| is_open).map(str::to_owned));
+            let (_, variable) = server.kind.variables();
+            variables.extend(variable.filter(|_| is_open).map(str::to_owned));
+        } else if recipe.service.is_some() && variables.is_empty() {
+            // A program of the project may read `PORT`, with a default that the source does not show.
+            variables.push("PORT".to_owned());
         }
         let words = ["{port}", "{workers}", launcher::PORT, launcher::WORKERS];
         let is_named = words.iter().any(|name| command.iter().any(|word| word.contains(name)));
-        let (port, workers) = (recipe.port, recipe.workers);
+        let port = recipe.port;
+        let workers = if recipe.reload { 1 } else { recipe.workers };
         (is_named || !variables.is_empty()).then_some(Launcher { variables, port, workers })
     }
 
@@ -288,7 +306,7 @@ impl Serving<'_> {
                 let given = self.server.as_ref().is_some_and(|server| server.bind().is_given());
                 // With `PORT`, gunicorn listens on 0.0.0.0 unless its configuration file sets an
                 // address.
-                set("PORT", recipe.port.to_string());
+                self.set_port("PORT", set);
                 let mut arguments = Vec::new();
                 if recipe.host != "0.0.0.0" && !given {
                     let host = if recipe.host.contains(':') {
@@ -311,12 +329,17 @@ impl Serving<'_> {
                     set(host, recipe.host.clone());
                 }
                 if let Some(port) = port {
-                    set(port, recipe.port.to_string());
+                    self.set_port(port, set);
+                }
+                if let Some(variable) = kind.reload_variable().filter(|_| self.reloads()) {
+                    set(variable, "true".to_owned());
+                }
+                if kind == ServerKind::Sanic {
+                    set("SANIC_GRACEFUL_SHUTDOWN_TIMEOUT", recipe.graceful_timeout.to_string());
                 }
                 if kind == ServerKind::Granian {
-                    if recipe.reload {
-                        set("GRANIAN_RELOAD", "true".to_owned());
-                    } else {
+                    set("GRANIAN_WORKERS_KILL_TIMEOUT", recipe.graceful_timeout.clamp(1, 1800).to_string());
+                    if !recipe.reload {
                         set("GRANIAN_WORKERS", recipe.workers.to_string());
                     }
                     if self.is_factory() {
@@ -336,6 +359,20 @@ impl Serving<'_> {
         {
             set("PYTHONPATH", format!("{}/{folder}", recipe.workdir));
         }
+    }
+
+    /// Sets a server's variable for the port. A launcher sets `PORT`, and an image that has the variable
+    /// would hide `WEBSITES_PORT`.
+    fn set_port(&self, variable: &str, set: &mut dyn FnMut(&str, String)) {
+        if variable != "PORT" || self.launcher().is_none() {
+            set(variable, self.recipe.port.to_string());
+        }
+    }
+
+    /// Returns true if the server restarts when a source file changes.
+    fn reloads(&self) -> bool {
+        // granian requires a distribution for it.
+        self.recipe.reload && (self.kind() != Some(ServerKind::Granian) || self.has("watchfiles"))
     }
 
     fn variables_of_uvicorn(&self, set: &mut dyn FnMut(&str, String)) {
@@ -384,11 +421,7 @@ impl Serving<'_> {
             None => (None, Some("PORT")),
         };
         let mut ports: Vec<String> = match self.launcher() {
-            Some(launcher) => launcher::PLATFORM_VARIABLES
-                .into_iter()
-                .map(str::to_owned)
-                .chain(launcher.variables)
-                .collect(),
+            Some(launcher) => launcher.port_sources().map(str::to_owned).collect(),
             None => port_variable.into_iter().map(str::to_owned).collect(),
         };
         for variable in &mut ports {
@@ -540,20 +573,24 @@ mod tests {
     fn each_server_gets_the_variables_that_it_reads() {
         let command = |words: &str| format!("port = 9000\nentrypoint = {words}");
         for (words, set) in [
-            (
-                "['gunicorn', '-k', 'uvicorn_worker.UvicornWorker', '{app}']",
-                vec![("PORT", "9000"), ("WEB_CONCURRENCY", "4")],
-            ),
-            ("['{venv}/bin/gunicorn', 'pkg.main:app']", vec![("PORT", "9000"), ("WEB_CONCURRENCY", "4")]),
+            ("['gunicorn', '-k', 'uvicorn_worker.UvicornWorker', '{app}']", vec![("WEB_CONCURRENCY", "4")]),
+            ("['{venv}/bin/gunicorn', 'pkg.main:app']", vec![("WEB_CONCURRENCY", "4")]),
+            ("['sh', '-c', 'exec gunicorn pkg.main:app']", vec![("PORT", "9000"), ("WEB_CONCURRENCY", "4")]),
             (
                 "['granian', '--interface', 'asgi', '{app}']",
-                vec![("GRANIAN_HOST", "0.0.0.0"), ("GRANIAN_PORT", "9000"), ("GRANIAN_WORKERS", "4")],
+                vec![
+                    ("GRANIAN_HOST", "0.0.0.0"),
+                    ("GRANIAN_PORT", "9000"),
+                    ("GRANIAN_WORKERS", "4"),
+                    ("GRANIAN_WORKERS_KILL_TIMEOUT", "8"),
+                ],
             ),
-            ("['fastapi', 'run', 'main.py']", vec![("PORT", "9000"), ("WEB_CONCURRENCY", "4")]),
+            ("['fastapi', 'run', 'main.py']", vec![("WEB_CONCURRENCY", "4")]),
             (
                 "['flask', '--app', 'x', 'run']",
                 vec![("FLASK_RUN_HOST", "0.0.0.0"), ("FLASK_RUN_PORT", "9000")],
             ),
+            ("['sanic', 'pkg.main:app']", vec![("SANIC_GRACEFUL_SHUTDOWN_TIMEOUT", "8")]),
             ("['hypercorn', '{app}']", vec![]),
             ("['{python}', 'serve.py', '{app}']", vec![]),
         ] {
@@ -582,6 +619,30 @@ mod tests {
         assert_eq!(value(&there, "GUNICORN_CMD_ARGS"), Some("--bind=[::]:8000"));
         let reloads = process(Target::Dev, "entrypoint = ['gunicorn', '{app}']");
         assert_eq!(value(&reloads, "GUNICORN_CMD_ARGS"), Some("--reload"));
+    }
+
+    #[test]
+    fn servers_that_read_port_follow_that_of_azure_too() {
+        for (words, variables) in [
+            ("['gunicorn', '{app}']", &["PORT"][..]),
+            ("['gunicorn', '--bind', '{host}:{port}', '{app}']", &["PORT"]),
+            ("['fastapi', 'run', 'main.py']", &["PORT"]),
+            ("['gunicorn', '-b', '0.0.0.0:9000', '{app}']", &[]),
+            ("['sh', '-c', 'exec gunicorn pkg.main:app']", &[]),
+        ] {
+            let process = process(Target::Runtime, &format!("entrypoint = {words}"));
+            let launcher = process.entrypoint.get(3).filter(|_| process.entrypoint[1] == "-IS");
+            let found: Vec<_> = variables
+                .iter()
+                .filter(|name| {
+                    launcher.is_some_and(|program| program.contains(&format!("env[\"{name}\"] = port")))
+                })
+                .collect();
+            assert_eq!(found.len(), variables.len(), "{words}: {launcher:?}");
+            assert_eq!(launcher.is_some(), !variables.is_empty(), "{words}");
+            // A variable of the image would take precedence over the platform's other one.
+            assert_eq!(value(&process, "PORT").is_none(), launcher.is_some(), "{words}");
+        }
     }
 
     #[test]
@@ -616,7 +677,9 @@ mod tests {
         };
         let process = of_recipe(&found, &Project::default(), None, &[], &places, None);
         assert_eq!((process.port, process.healthcheck.is_some()), (Some(8000), true));
-        assert_eq!(process.entrypoint, ["/app/.venv/bin/beacon"]);
+        // A program that reads `PORT` has the port of the image, or that of Azure.
+        assert_eq!(process.entrypoint[4..], ["/app/.venv/bin/beacon"]);
+        assert!(process.entrypoint[3].contains("env[\"PORT\"] = port"), "{:?}", process.entrypoint);
         let variable = ["GRADIO_SERVER_PORT".to_owned()];
         let found =
             recipe(Target::Runtime, "env.A = '{port}'").with_command(&["{python}".to_owned()], &variable);
@@ -657,6 +720,7 @@ mod tests {
             "entrypoint = ['gunicorn', '-b', '0.0.0.0:8000', '{app}']",
             "entrypoint = ['gunicorn', '-b', 'unix:/tmp/x', '{app}']",
             "entrypoint = ['hypercorn', '-b', '0.0.0.0:8000', '{app}']",
+            "port = 9000\nentrypoint = ['hypercorn', '--bind', '{host}:{port}', '{app}']",
             "entrypoint = ['hypercorn', '-c', 'hypercorn.toml', '{app}']",
             "entrypoint = ['granian', '{app}']",
             "entrypoint = ['fastapi', 'run']",
@@ -683,6 +747,34 @@ mod tests {
             };
             assert_eq!(search_path(&places), format!("/app/.venv/bin:{expected}"));
         }
+    }
+
+    #[test]
+    fn servers_reload_by_an_option_or_a_variable() {
+        let command = |words: &str, distributions: &[&str]| {
+            let process = process_with(Target::Dev, &format!("entrypoint = {words}"), distributions);
+            let last: Vec<String> = process.entrypoint.iter().rev().take(2).rev().cloned().collect();
+            (last.join(" "), process)
+        };
+        for (words, expected) in [
+            ("['hypercorn', '{app}']", "pkg.main:app --reload"),
+            ("['hypercorn', '--reload', '{app}']", "--reload pkg.main:app"),
+            ("['sanic', 'pkg.main:app']", "pkg.main:app --auto-reload"),
+            ("['uwsgi', '--processes', '1', '--module', '{app}']", "--py-autoreload 1"),
+            ("['fastapi', 'run', 'main.py']", "main.py --reload"),
+            ("['waitress-serve', '{app}']", "waitress-serve pkg.main:app"),
+            ("['sh', '-c', 'hypercorn pkg.main:app']", "-c hypercorn pkg.main:app"),
+        ] {
+            assert_eq!(command(words, &[]).0, expected);
+        }
+        let words = "['granian', '{app}']";
+        for (distributions, expected) in [(&["watchfiles"][..], Some("true")), (&[], None)] {
+            assert_eq!(value(&command(words, distributions).1, "GRANIAN_RELOAD"), expected);
+        }
+        let arguments =
+            process(Target::Dev, "entrypoint = ['hypercorn', '-w', '{workers}']\ncmd = ['{app}']");
+        assert!(arguments.entrypoint[3].contains("or \"1\""), "{:?}", arguments.entrypoint);
+        assert_eq!(arguments.cmd, ["pkg.main:app", "--reload"]);
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub(crate) fn command(
     match kind {
         ServerKind::Uvicorn => add(&[&program("uvicorn"), "{app}"]),
         ServerKind::Gunicorn => {
-            add(&[&program("gunicorn"), "--graceful-timeout", GRACE]);
+            // The address in a configuration file may be unreachable from outside.
+            add(&[&program("gunicorn"), "--bind", "{host}:{port}", "--graceful-timeout", GRACE]);
             match (interface, worker_class) {
                 (_, Some(class)) => add(&["--worker-class", class]),
                 (Interface::Asgi, None) if distributions.has("uvicorn-worker") => {
@@ -116,8 +117,11 @@ pub(crate) fn command(
             "--master",
             "--processes",
             "{workers}",
-            // Without it, SIGTERM restarts the workers.
+            // By itself, uWSGI restarts its workers at SIGTERM. The option ends them at once; with the hook,
+            // they finish their requests.
             "--die-on-term",
+            "--hook-master-start",
+            "unix_signal:15 gracefully_kill_them_all",
             "--need-app",
         ]),
         ServerKind::Fastapi => add(&[&program("fastapi"), "run", "--entrypoint", &application.to_string()]),
@@ -155,9 +159,15 @@ mod tests {
                 I::Asgi,
                 "a:b",
                 &["uvicorn-worker"],
-                "{venv}/bin/gunicorn --graceful-timeout {grace} --worker-class uvicorn_worker.UvicornWorker {app}",
+                "{venv}/bin/gunicorn --bind {host}:{port} --graceful-timeout {grace} --worker-class uvicorn_worker.UvicornWorker {app}",
             ),
-            (S::Gunicorn, I::Wsgi, "a:b", &[], "{venv}/bin/gunicorn --graceful-timeout {grace} {app}"),
+            (
+                S::Gunicorn,
+                I::Wsgi,
+                "a:b",
+                &[],
+                "{venv}/bin/gunicorn --bind {host}:{port} --graceful-timeout {grace} {app}",
+            ),
             (S::Granian, I::Wsgi, "a:b", &[], "{venv}/bin/granian --interface wsgi {app}"),
             (
                 S::Waitress,

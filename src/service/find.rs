@@ -333,12 +333,9 @@ impl ServiceSearch<'_> {
         }
         findings.push(Finding::new("server", kind.name(), reason));
         let class = self.worker_class(kind);
-        let mut command =
-            command::command(kind, interface, &application, self.distributions, class.as_deref());
+        let command = command::command(kind, interface, &application, self.distributions, class.as_deref());
         let mut reason = format!("for {}", with_article(interface, "application"));
         if let Some(place) = self.gunicorn_address.as_ref().filter(|_| kind == ServerKind::Gunicorn) {
-            // The command line precedes the file.
-            command.splice(1..1, ["--bind", "{host}:{port}"].map(str::to_owned));
             let _ = write!(reason, ", with an address in place of {place}");
         }
         findings.push(Finding::new("command", command.join(" "), reason));
@@ -609,13 +606,17 @@ impl ServiceSearch<'_> {
             let module = resolver.module(file)?;
             let is_own =
                 |run: &&Run| run.function.split('.').next() == Some(object) || is_runner(&module, run);
-            module.runs.iter().find(is_own).cloned()
+            module.runs.iter().find(is_own).map(|run| (file, run.clone()))
         });
+        let loopback = run.as_ref().filter(|(_, run)| binds_loopback(run));
+        let loopback = loopback.map(|(file, run)| format!("{file}:{}: {}", run.line, run.function));
+        let run = run.map(|(_, run)| run);
         let reason = match &run {
             Some(run) => format!("its module calls {} in line {}", run.function, run.line),
             None => "its framework has a server of its own".to_owned(),
         };
-        let mut program = Program { port: run.and_then(|run| run.port), ..Program::of_python(command) };
+        let port = run.and_then(|run| run.port);
+        let mut program = Program { port, loopback, ..Program::of_python(command) };
         if framework == Some(Framework::Gradio) {
             program.env.push(("GRADIO_SERVER_NAME".to_owned(), "{host}".to_owned()));
             program.env.push(("GRADIO_ANALYTICS_ENABLED".to_owned(), "False".to_owned()));
@@ -958,7 +959,11 @@ mod tests {
         let flask = [("app.py", FLASK)];
         let fastapi = [("app.py", FASTAPI)];
         for (files, distributions, command) in [
-            (&flask, &["flask", "gunicorn"][..], "{venv}/bin/gunicorn --graceful-timeout {grace} {app}"),
+            (
+                &flask,
+                &["flask", "gunicorn"][..],
+                "{venv}/bin/gunicorn --bind {host}:{port} --graceful-timeout {grace} {app}",
+            ),
             (
                 &flask,
                 &["flask", "waitress", "uvicorn"],
@@ -1177,6 +1182,21 @@ mod tests {
         let error = ProjectInputs { files: &files, scripts: &scripts, ..ProjectInputs::default() }.find();
         let help = error.unwrap_err().help().unwrap();
         assert!(help.ends_with("entrypoint = [\"{python}\", \"-m\", \"pkg.check\"]"), "{help}");
+    }
+
+    #[test]
+    fn a_program_that_binds_the_loopback_address_is_known() {
+        let aiohttp =
+            "from aiohttp import web\napp = web.Application()\nweb.run_app(app, host='127.0.0.1')\n";
+        let gradio = "import gradio as gr\ndemo = gr.Blocks()\ndemo.launch(server_name='localhost')\n";
+        for (text, place) in [(aiohttp, "app.py:3: web.run_app"), (gradio, "app.py:3: demo.launch")] {
+            let inputs = ProjectInputs {
+                files: &[("app.py", text)],
+                distributions: &["aiohttp", "gradio"],
+                ..ProjectInputs::default()
+            };
+            assert_eq!(inputs.find().unwrap().program.loopback.as_deref(), Some(place));
+        }
     }
 
     #[test]

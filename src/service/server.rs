@@ -144,6 +144,29 @@ impl ServerKind {
         }
     }
 
+    /// Returns the variable that makes the server restart when a source file changes.
+    pub(crate) fn reload_variable(self) -> Option<&'static str> {
+        match self {
+            Self::Granian => Some("GRANIAN_RELOAD"),
+            Self::Litestar => Some("LITESTAR_RELOAD"),
+            Self::Flask => Some("FLASK_RUN_RELOAD"),
+            Self::Streamlit => Some("STREAMLIT_SERVER_RUN_ON_SAVE"),
+            _ => None,
+        }
+    }
+
+    /// Returns the options that make a server without such a variable restart when a source file
+    /// changes.
+    pub(crate) fn reload_options(self) -> &'static [&'static str] {
+        match self {
+            Self::Hypercorn | Self::Fastapi => &["--reload"],
+            Self::Sanic => &["--auto-reload"],
+            // A reload of the master restarts the interpreter outside of the environment.
+            Self::Uwsgi => &["--lazy", "--py-autoreload", "1"],
+            _ => &[],
+        }
+    }
+
     /// Returns the address of a server without options and variables.
     fn default_bind(self) -> (&'static str, u16) {
         match self {
@@ -357,10 +380,11 @@ impl Bind {
         // Of several addresses, one reachable from outside takes precedence.
         if self.host.as_deref().is_none_or(is_loopback) {
             self.host = Some(host.to_owned());
-            self.port = port.and_then(|port| port.parse().ok()).or(match kind {
-                ServerKind::Gunicorn | ServerKind::Hypercorn => Some(8000),
-                _ => None,
-            });
+            self.port = match (port, kind) {
+                (Some(port), _) => port.parse().ok(),
+                (None, ServerKind::Gunicorn | ServerKind::Hypercorn) => Some(8000),
+                (None, _) => None,
+            };
         }
     }
 }

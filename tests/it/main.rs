@@ -38,6 +38,7 @@ mod layer_cache;
 mod lock;
 #[cfg(feature = "registry")]
 mod on_base;
+mod pages;
 mod platforms;
 mod prepare;
 mod processes;
