@@ -14,9 +14,11 @@ use crate::python::normalize;
 use crate::python::requirements::closure::{DeclaredDependencies, read_pyproject};
 use crate::python::requirements::declaration::DependencySelection;
 use crate::python::requirements::pyproject::Build;
-use crate::service::hints::{HintRole, Hints};
+use crate::service::hints::command::{CommandKind, kind};
+use crate::service::hints::{CommandHint, HintRole, Hints};
 use crate::service::processes::{self, ProposedProcess};
-use crate::service::{Distributions, with_implied};
+use crate::service::proposal::static_files;
+use crate::service::{Distributions, ProposedSetting, with_implied};
 use crate::traced_fs;
 
 /// The largest lock file read, in bytes.
@@ -30,15 +32,22 @@ pub struct Explanation {
     pub findings: Vec<Finding>,
     /// The reason if there is no complete answer.
     pub error: Option<BuildError>,
+    /// Settings that follow from the source: processes and prepared files.
+    pub proposed: Vec<ProposedSetting>,
 }
 
-/// Returns true if a command of the repository has the role of the process `name`.
-fn is_role_of(role: &HintRole, name: &str) -> bool {
-    match role {
-        HintRole::Release => name == "release",
-        HintRole::Process(known) => known == name,
-        HintRole::Web | HintRole::Prepare => false,
-    }
+/// Returns true if a command of the repository is that of the process `name`.
+fn is_command_of(hint: &CommandHint, name: &str) -> bool {
+    let does_its_work = hint
+        .words
+        .as_ref()
+        .is_ok_and(|words| matches!(kind(words), CommandKind::Worker(known) if known == name));
+    does_its_work
+        || match &hint.role {
+            HintRole::Release => name == "release",
+            HintRole::Process(known) => known == name,
+            HintRole::Web | HintRole::Prepare => false,
+        }
 }
 
 /// Returns the text of a lock file that is not too large.
@@ -79,13 +88,18 @@ impl Builder {
         findings.extend(
             selected.warning.map(|warning| Finding::new("dependencies", warning.subject, warning.message)),
         );
-        let proposed = processes::propose(&ListedSource(&listing), &|name| included.contains(name));
-        let is_new = |process: &&ProposedProcess| {
+        let has = |name: &str| included.contains(name);
+        let mut processes = processes::propose(&ListedSource(&listing), &has);
+        processes.retain(|process| {
             !recipe.processes.contains_key(&process.name)
-                && !hints.commands.iter().any(|hint| is_role_of(&hint.role, &process.name))
-        };
-        findings.extend(proposed.iter().filter(is_new).map(ProposedProcess::finding));
-        Ok(Explanation { findings, error })
+                && !hints.commands.iter().any(|hint| is_command_of(hint, &process.name))
+        });
+        findings.extend(processes.iter().map(ProposedProcess::finding));
+        let mut proposed: Vec<ProposedSetting> = processes.iter().map(ProposedProcess::setting).collect();
+        if recipe.prepare.is_empty() {
+            proposed.extend(static_files::propose(&ListedSource(&listing), &hints, &has));
+        }
+        Ok(Explanation { findings, error, proposed })
     }
 
     /// Returns the normalized names of the declared dependencies, and of those that they imply.

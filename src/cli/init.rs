@@ -13,7 +13,7 @@ use ipo_oci::project::{Project, UNNAMED};
 use ipo_oci::recipe::Target;
 use ipo_oci::service::{Proposal, ProposalContext, ProposedSetting, ProposedValue};
 use ipo_oci::settings::{Settings, human_size};
-use toml_edit::{Array, DocumentMut, Item, Key, Table, Value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Key, Table, Value};
 
 use super::failure::Failure;
 use super::terminal::Terminal;
@@ -65,7 +65,8 @@ impl Advice for InitError {
 pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), Failure> {
     let root = arguments.context.as_path();
     // Invalid settings are reported before any file is written.
-    let unexplained = Builder::from_project(root)?.explain()?.error;
+    let explanation = Builder::from_project(root)?.explain()?;
+    let unexplained = explanation.error;
     let project = Project::read(root)?;
     // Another application or command is no remedy for a missing server.
     let finds_service = !matches!(&unexplained, Some(BuildError::Application(_)));
@@ -76,6 +77,7 @@ pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), 
         finds_service,
         scripts: &project.scripts,
         defaults: &defaults,
+        of_source: &explanation.proposed,
     }
     .propose()?;
     if let Some(BuildError::Service(error)) = &unexplained {
@@ -164,11 +166,16 @@ fn add(document: &mut DocumentMut, proposal: &Proposal, path: &Path) -> Result<V
         if table.contains_key(key) {
             continue;
         }
-        let mut key = Key::new(key);
         let comment: String = setting.reason.chars().take(MAX_REASON).collect();
         let comment = if comment.len() < setting.reason.len() { format!("{comment}…") } else { comment };
-        key.leaf_decor_mut().set_prefix(format!("# {}\n", comment.replace(char::is_control, " ")));
-        table.insert_formatted(&key, Item::Value(value(&setting.value)));
+        let comment = format!("# {}\n", comment.replace(char::is_control, " "));
+        if let ProposedValue::Tables(tables) = &setting.value {
+            table.insert(key, Item::ArrayOfTables(array_of_tables(tables, &comment)));
+        } else {
+            let mut key = Key::new(key);
+            key.leaf_decor_mut().set_prefix(comment);
+            table.insert_formatted(&key, Item::Value(value(&setting.value)));
+        }
         added.push(setting.path.join("."));
     }
     Ok(added)
@@ -200,14 +207,33 @@ fn descend<'a>(
     }
 }
 
-fn value(value: &ProposedValue) -> Value {
-    match value {
+fn value(proposed: &ProposedValue) -> Value {
+    match proposed {
         ProposedValue::Text(text) => text.as_str().into(),
         ProposedValue::Number(number) => i64::from(*number).into(),
         ProposedValue::Boolean(boolean) => (*boolean).into(),
         ProposedValue::List(words) => Value::Array(words.iter().map(String::as_str).collect::<Array>()),
+        ProposedValue::Table(entries) => {
+            let entries = entries.iter().map(|(key, entry)| (key.as_str(), value(entry)));
+            Value::InlineTable(entries.collect::<InlineTable>())
+        }
         _ => Value::from(""),
     }
+}
+
+/// Returns `[[tables]]`, the first below a comment.
+fn array_of_tables(tables: &[Vec<(String, ProposedValue)>], comment: &str) -> ArrayOfTables {
+    let mut array = ArrayOfTables::new();
+    for (index, entries) in tables.iter().enumerate() {
+        let mut table = Table::new();
+        for (key, entry) in entries {
+            table.insert(key, Item::Value(value(entry)));
+        }
+        let comment = if index == 0 { comment } else { "" };
+        table.decor_mut().set_prefix(format!("\n{comment}"));
+        array.push(table);
+    }
+    array
 }
 
 /// Parses the settings as a build would.

@@ -5,6 +5,7 @@
 //! these, the applications are in `wsgi.py` and `asgi.py` beside the settings.
 
 use super::distributions::Distributions;
+use super::static_root::StaticRoot;
 use crate::python::application::SourceTree;
 use crate::python::application::framework::Interface;
 use crate::python::application::module::Module;
@@ -78,6 +79,29 @@ impl DjangoProject {
         let asgi = existing(named("ASGI_APPLICATION")).or_else(|| usual("asgi"));
         let wsgi = existing(named("WSGI_APPLICATION")).or_else(|| usual("wsgi"));
         Some(Self { manage, line, settings, asgi, wsgi })
+    }
+
+    /// Returns the folder of the collected static files in a settings module.
+    pub(super) fn static_root(&self, sources: &dyn SourceTree, settings: &str) -> Option<StaticRoot> {
+        StaticRoot::find(sources, &settings_files(sources, self.folder(), settings))
+    }
+
+    /// Returns the settings module of the application, which often differs from that of `manage.py`.
+    pub(super) fn settings_of_service(&self, sources: &dyn SourceTree) -> String {
+        let applications = self.wsgi.iter().chain(&self.asgi);
+        let mut of_application = applications.filter_map(|application| {
+            let module = application.split(':').next()?.replace('.', "/");
+            let files = ["{}.py", "{}/__init__.py"]
+                .map(|file| self.folder().to_owned() + &file.replace("{}", &module));
+            let text = files.into_iter().find_map(|file| sources.text(&file))?;
+            settings_module(&text).map(|(_, settings)| settings)
+        });
+        of_application.next().unwrap_or_else(|| self.settings.clone())
+    }
+
+    /// Returns the folder of `manage.py` with a slash, or an empty text for the source's own.
+    fn folder(&self) -> &str {
+        self.manage.strip_suffix("manage.py").unwrap_or_default()
     }
 
     /// Returns the application for the servers of the image: the WSGI application, unless only ASGI
@@ -156,6 +180,16 @@ mod tests {
         }
         let two = FakeTree([("a/manage.py", MANAGE), ("b/manage.py", MANAGE)].into());
         assert_eq!(DjangoProject::find(&two), None);
+    }
+
+    #[test]
+    fn the_application_names_the_settings_of_the_service() {
+        let wsgi = "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'config.settings.production')";
+        for (wsgi, expected) in [(wsgi, "config.settings.production"), ("", "config.settings.local")] {
+            let tree = FakeTree([("src/manage.py", MANAGE), ("src/config/wsgi.py", wsgi)].into());
+            let project = DjangoProject::find(&tree).unwrap();
+            assert_eq!(project.settings_of_service(&tree), expected);
+        }
     }
 
     #[test]

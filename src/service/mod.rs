@@ -11,8 +11,9 @@ pub(crate) mod find;
 pub(crate) mod hint_fates;
 pub(crate) mod hints;
 pub(crate) mod processes;
-mod proposal;
+pub(crate) mod proposal;
 pub(crate) mod server;
+mod static_root;
 
 pub(crate) use distributions::{Distributions, with_implied};
 pub use find::{Finding, ServiceError};

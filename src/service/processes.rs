@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 
 use super::Finding;
 use super::hints::Evidence;
+use super::proposal::image_words;
+use super::{ProposedSetting, ProposedValue};
 use crate::python::application::SourceTree;
 
 /// The most modules that are searched for one tool.
@@ -32,6 +34,13 @@ pub(crate) struct ProposedProcess {
 }
 
 impl ProposedProcess {
+    /// Returns the setting that builds the image of the process.
+    pub(crate) fn setting(&self) -> ProposedSetting {
+        let reason = format!("{}:{}: {}", self.evidence.file, self.evidence.line, self.tool);
+        let words = ProposedValue::List(image_words(&self.command));
+        ProposedSetting::new(&["process", &self.name, "command"], words, reason)
+    }
+
     /// Returns the process as an answer with its evidence and the setting that builds its image.
     pub(crate) fn finding(&self) -> Finding {
         let Self { name, command, tool, evidence } = self;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use test_macros::test;
 
-use crate::support::{Outcome, ipo_oci, run};
+use crate::support::layout::Layout;
+use crate::support::{Outcome, Project, ipo_oci, requires, run};
 
 const DOCKERFILE: &str = "\
 # syntax=docker/dockerfile:1
@@ -203,4 +204,44 @@ fn a_folder_that_a_module_names_is_not_ignored() {
     folder.init(&[]).success();
     let ignored = folder.text(".dockerignore");
     assert!(ignored.contains("\ntests\n") && !ignored.contains("\ndocs\n"), "{ignored}");
+}
+
+#[test]
+fn the_static_files_of_django_are_collected_by_a_build() {
+    requires("uv");
+    let settings = "import os\nfrom pathlib import Path\nBASE_DIR = Path(__file__).resolve().parent.parent\n\
+                    SECRET_KEY = os.environ['SECRET_KEY']\nINSTALLED_APPS = ['django.contrib.staticfiles']\n\
+                    STATICFILES_DIRS = [BASE_DIR / 'theme']\nSTATIC_URL = '/s/'\nSTATIC_ROOT = BASE_DIR / 'collected'\n";
+    let project = Project::of(&[
+        ("manage.py", "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')\n"),
+        ("shop/__init__.py", ""),
+        ("shop/settings.py", settings),
+        (
+            "shop/wsgi.py",
+            "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n",
+        ),
+        ("theme/a.css", "a {}"),
+        (
+            "pyproject.toml",
+            "[project]\nname = \"shop\"\nversion = \"1\"\ndependencies = [\"django>=5,<6\", \"waitress\"]\n",
+        ),
+        ("Dockerfile", "FROM python\nRUN SECRET_KEY=build python manage.py collectstatic --noinput\n"),
+    ]);
+    let done = run(ipo_oci().args(["init", "--from", "Dockerfile"]).current_dir(project.path())).success();
+    let text = done.text();
+    assert!(text.contains("taken over: prepare") && !text.contains("collectstatic`"), "{text}");
+    let written = fs::read_to_string(project.path().join("pyproject.toml")).unwrap();
+    for part in [
+        "# manage.py:2: Django\ncommand = [\"{python}\", \"manage.py\", \"migrate\", \"--noinput\"]\n",
+        "# Dockerfile:2; STATIC_ROOT of shop/settings.py:8\n[[tool.ipo-oci.prepare]]\nname = \"static\"\n",
+        "SECRET_KEY = \"build\"",
+        "\nto = \"collected\"\n",
+    ] {
+        assert!(written.contains(part), "{part}: {written}");
+    }
+    let again = run(ipo_oci().arg("init").current_dir(project.path())).success();
+    assert!(again.text().contains("nothing to add"), "{}", again.text());
+    run(project.command("build").args(["-q", "-o", "oci:image"]).current_dir(project.path())).success();
+    let image = Layout::open(project.path().join("image")).only();
+    assert_eq!(image.read_file("app/collected/a.css"), b"a {}");
 }

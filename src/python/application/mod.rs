@@ -16,6 +16,7 @@ pub mod resolve;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,6 +27,7 @@ use self::framework::{Framework, Interface, MARKERS};
 use self::module::{Expression, Module};
 use self::resolve::{Constructed, Resolver};
 use crate::error::Advice;
+use crate::parallel;
 
 /// An application as a server imports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,7 +188,7 @@ impl fmt::Display for Application {
 }
 
 /// A source tree to search.
-pub trait SourceTree {
+pub trait SourceTree: Sync {
     /// Returns true if `path`, relative to the tree's root, is a file of the image.
     fn has(&self, path: &str) -> bool;
 
@@ -428,14 +430,9 @@ fn namespace_of(resolver: &Resolver<'_>, path: &str, directory: &str) -> Option<
 fn elsewhere(resolver: &Resolver<'_>) -> Vec<Application> {
     let sources = resolver.tree;
     let is_service = |path: &String| !path.split('/').any(|folder| NO_SERVICE.contains(&folder));
-    let markers = aho_corasick::AhoCorasick::new(MARKERS).ok();
+    let modules: Vec<String> = sources.modules().into_iter().filter(is_service).take(MOST_READ).collect();
     let (mut objects, mut functions) = (Vec::new(), Vec::new());
-    for path in sources.modules().into_iter().filter(is_service).take(MOST_READ) {
-        let Some(text) = sources.text(&path) else { continue };
-        // Skips modules without a constructor before the costly parse.
-        if markers.as_ref().is_some_and(|markers| !markers.is_match(&text)) {
-            continue;
-        }
+    for path in with_markers(sources, modules) {
         let Some(application) = instance_in(resolver, &path, Certainty::Constructed) else {
             functions
                 .extend(factories_in(resolver, &path).into_iter().find(|found| found.constructor.is_some()));
@@ -463,6 +460,23 @@ fn elsewhere(resolver: &Resolver<'_>) -> Vec<Application> {
         }
     };
     found.into_iter().map(known).collect()
+}
+
+/// Returns the modules whose text has a constructor's name: searching is cheaper than parsing.
+fn with_markers(sources: &dyn SourceTree, modules: Vec<String>) -> Vec<String> {
+    let Ok(markers) = aho_corasick::AhoCorasick::new(MARKERS) else { return modules };
+    let is_marked = |index: usize| {
+        let text = modules.get(index).and_then(|path| sources.text(path));
+        text.is_some_and(|text| markers.is_match(&text))
+    };
+    let marked = parallel::each(
+        modules.len(),
+        parallel::cores(),
+        || Ok::<_, Infallible>(()),
+        |(), index| Ok(is_marked(index)),
+    );
+    let Ok(marked) = marked;
+    modules.into_iter().zip(marked).filter_map(|(path, is_marked)| is_marked.then_some(path)).collect()
 }
 
 /// Returns further usual files of the folders in `candidates`.

@@ -25,6 +25,7 @@ mod workspace;
 
 pub(crate) use python::is_python_request;
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
@@ -268,6 +269,24 @@ enum ChosenInterpreter {
 }
 
 impl ChosenInterpreter {
+    /// Returns true for the program with an identity of [`Provision::interpreter`].
+    fn has_identity(&self, identity: &str) -> bool {
+        match self {
+            Self::Program(program) => identity.contains(&format!(" {} ", program.full_version)),
+            Self::Default | Self::Download(_) => false,
+        }
+    }
+
+    /// Returns the warning that another interpreter is tried.
+    fn failed(&self, reason: &str, next: &Interpreter) -> Warning {
+        let failed = match self {
+            Self::Program(failed) => format!("Python {}", failed.full_version),
+            Self::Default | Self::Download(_) => "the default Python".to_owned(),
+        };
+        let message = format!("cannot be used ({reason}); Python {} is tried", next.full_version);
+        Warning::new(failed, message).with_help("choose the version in .python-version or with --python")
+    }
+
     /// Returns the arguments of uv that choose the interpreter.
     fn uv_arguments(&self) -> Vec<OsString> {
         match self {
@@ -473,23 +492,20 @@ impl Provision<'_> {
         if let Some(warning) = warning {
             self.progress.warn(warning);
         }
-        for (index, python) in pythons.iter().enumerate() {
-            let tool = match (&uv, python, self.find("python3")) {
-                (Some(uv), ..) => Tool::Uv(uv.clone()),
-                (None, ChosenInterpreter::Program(interpreter), _) => {
-                    Tool::Python(interpreter.executable.clone())
-                }
-                (None, _, Some(python3)) => Tool::Python(python3),
-                (None, _, None) => return Err(ProvisionError::NoTool),
-            };
-            let name = self.key(origin, &tool, python, &found)?;
-            let next = pythons.get(index + 1);
+        let mut others = VecDeque::from(pythons);
+        while let Some(python) = others.pop_front() {
+            let tool = self.tool(uv.as_deref(), &python)?;
+            let identity = self.interpreter(&tool, &python);
+            others.retain(|other| !other.has_identity(&identity));
+            let name = self.key(origin, &identity, &found)?;
+            let next = others.front();
             // A distribution that does not support this Python is not built again by each build.
             let unusable = folder.join(format!("{name}.unusable"));
             let reason = match next.and_then(|_| std::fs::read_to_string(&unusable).ok()) {
                 Some(reason) => reason,
                 None => {
-                    match self.run_with(&tool, (python, next.is_some()), (&folder, &name), origin, &demands) {
+                    match self.run_with(&tool, (&python, next.is_some()), (&folder, &name), origin, &demands)
+                    {
                         Ok(root) => return Ok(root),
                         Err(error) if next.is_some() && error.is_of_python() => {
                             let reason = error.line();
@@ -501,18 +517,23 @@ impl Provision<'_> {
                     }
                 }
             };
-            if let (ChosenInterpreter::Program(failed), Some(ChosenInterpreter::Program(next))) =
-                (python, next)
-            {
-                let (failed, next) = (&failed.full_version, &next.full_version);
-                let message = format!("cannot be used ({reason}); Python {next} is tried");
-                self.progress.warn(
-                    Warning::new(format!("Python {failed}"), message)
-                        .with_help("choose the version in .python-version or with --python"),
-                );
+            if let Some(ChosenInterpreter::Program(next)) = next {
+                self.progress.warn(python.failed(&reason, next));
             }
         }
         Err(first_error.unwrap_or(ProvisionError::NoTool))
+    }
+
+    /// Returns the tool that makes an environment of an interpreter.
+    fn tool(&self, uv: Option<&Path>, python: &ChosenInterpreter) -> Result<Tool, ProvisionError> {
+        Ok(match (uv, python, self.find("python3")) {
+            (Some(uv), ..) => Tool::Uv(uv.to_owned()),
+            (None, ChosenInterpreter::Program(interpreter), _) => {
+                Tool::Python(interpreter.executable.clone())
+            }
+            (None, _, Some(python3)) => Tool::Python(python3),
+            (None, _, None) => return Err(ProvisionError::NoTool),
+        })
     }
 
     /// Returns the interpreters to try, the preferred one first.
@@ -522,22 +543,22 @@ impl Provision<'_> {
         has_uv: bool,
         lock_file: Option<&Path>,
     ) -> Result<(Vec<ChosenInterpreter>, Option<Warning>), ProvisionError> {
-        if matches!(demands.choose(&[]), PythonChoice::Any) {
-            return Ok((vec![ChosenInterpreter::Default], None));
-        }
         let found = self.interpreters();
         // Debian has `venv` without `ensurepip` in a package of its own.
         let can_make = |interpreter: &Interpreter| has_uv || interpreter.stdlib.join("ensurepip").is_dir();
         let interpreters: Vec<Interpreter> = found.interpreters.into_iter().filter(can_make).collect();
+        let program = |interpreter: &Interpreter| ChosenInterpreter::Program(Box::new(interpreter.clone()));
         match (demands.choose(&interpreters), demands.for_uv()) {
-            (PythonChoice::Any, _) => Ok((vec![ChosenInterpreter::Default], None)),
+            (PythonChoice::Any(others), _) => {
+                let others = others.into_iter().map(program);
+                let all = std::iter::once(ChosenInterpreter::Default).chain(others);
+                Ok((all.take(PYTHONS_TRIED).collect(), None))
+            }
             (PythonChoice::Fitting(mut fitting, warning), _) => {
                 if let [_, _, ..] = fitting[..] {
                     let lock = lock_file.and_then(|file| std::fs::read_to_string(file).ok());
                     demands.prefer(&mut fitting, &LockedWheels::find(&lock.unwrap_or_default()));
                 }
-                let program =
-                    |interpreter: &Interpreter| ChosenInterpreter::Program(Box::new(interpreter.clone()));
                 Ok((fitting.into_iter().take(PYTHONS_TRIED).map(program).collect(), warning))
             }
             (PythonChoice::None, Some(request)) if has_uv => {
@@ -1046,8 +1067,7 @@ impl Provision<'_> {
     fn key(
         &self,
         origin: ProvisionSource,
-        tool: &Tool,
-        python: &ChosenInterpreter,
+        interpreter: &str,
         found: &LockLookup,
     ) -> Result<String, ProvisionError> {
         let mut hasher = Hasher::new();
@@ -1067,7 +1087,7 @@ impl Provision<'_> {
             add(b"with");
             add(requirement.as_bytes());
         }
-        add(self.interpreter(tool, python).as_bytes());
+        add(interpreter.as_bytes());
         let context = std::fs::canonicalize(self.context).map_err(FileError::of("read", self.context))?;
         add(context.as_os_str().as_encoded_bytes());
         if origin == ProvisionSource::Requirements {
@@ -1244,7 +1264,8 @@ impl ProvisionError {
 
 /// Returns true for the output of an installer that may succeed with another Python.
 fn is_output_of_python(output: &str) -> bool {
-    const MARKS: [&str; 8] = [
+    const MARKS: [&str; 9] = [
+        "does not satisfy Python",
         "Failed to build",
         "Failed building",
         "Could not build wheels",

@@ -5,8 +5,8 @@
 //! Heroku, `.tool-versions` of asdf, Pipenv's `python_version`). A pin that this machine cannot
 //! follow is a warning as long as another interpreter is in the range.
 //!
-//! Without a pin, the newest interpreter is preferred, with two exceptions: the version of the
-//! Dockerfile's base image, and an older one for which the lock has all wheels.
+//! Without a pin, the newest interpreter is preferred, with two exceptions: the one nearest to the
+//! version of the Dockerfile's base image, and an older one for which the lock has all wheels.
 
 use std::path::{Path, PathBuf};
 
@@ -33,8 +33,9 @@ pub(super) struct PythonDemands {
     /// All of them apply.
     ranges: Vec<Demand>,
     pin: Option<Demand>,
-    /// Preferred in the ranges, without a warning if this machine has no such interpreter.
-    suggestion: Option<Constraint>,
+    /// The major and minor version of the Dockerfile's base image: the nearest one in the ranges is
+    /// preferred, without a warning.
+    suggestion: Option<(u32, u32)>,
 }
 
 /// The demand of one file.
@@ -50,8 +51,8 @@ struct Demand {
 /// The interpreter for the environment.
 #[derive(Debug)]
 pub(super) enum PythonChoice<'a> {
-    /// No file limits the version: the installer's own choice.
-    Any,
+    /// No file limits the version: the installer's own choice, or else one of these, newest first.
+    Any(Vec<&'a Interpreter>),
     /// Interpreters that fit, the preferred one first.
     Fitting(Vec<&'a Interpreter>, Option<Warning>),
     /// No interpreter fits.
@@ -120,23 +121,19 @@ impl PythonDemands {
 
     /// Adds the version of the Dockerfile's base image, `3.12`.
     pub(super) fn suggest(mut self, version: Option<&str>) -> Self {
-        self.suggestion = version.and_then(|version| {
-            // An image with another patch version is as good.
-            let (major, minor) = minor_of(version)?;
-            version_prefix(&format!("{major}.{minor}"))
-        });
+        self.suggestion = version.and_then(minor_of);
         self
     }
 
-    /// Orders fitting interpreters: those of the suggested version first, then those for which the lock
-    /// has all wheels.
+    /// Orders fitting interpreters, which are ordered from newest to oldest: those near to the suggested
+    /// version first, then those for which the lock has all wheels.
     pub(super) fn prefer(&self, fitting: &mut [&Interpreter], wheels: &LockedWheels) {
         let machine = Platform::of_this_program().machine();
-        let is_suggested = |interpreter: &Interpreter| {
-            self.suggestion.as_ref().is_some_and(|versions| allows(versions, interpreter))
+        let distance = |interpreter: &Interpreter| {
+            self.suggestion.map(|(_, minor)| minor.abs_diff(interpreter.version.minor))
         };
         fitting.sort_by_key(|interpreter| {
-            (!is_suggested(interpreter), wheels.lacking(interpreter.version, &machine).is_some())
+            (distance(interpreter), wheels.lacking(interpreter.version, &machine).is_some())
         });
     }
 
@@ -163,14 +160,9 @@ impl PythonDemands {
             newest_of_minors(in_range.iter().filter(is_stable).copied())
         };
         let Some(pin) = &self.pin else {
-            let is_suggested = |interpreter: &&Interpreter| {
-                self.suggestion.as_ref().is_some_and(|versions| allows(versions, interpreter))
-            };
             return match (&self.ranges[..], &stable()[..]) {
-                ([], stable) if stable.iter().any(is_suggested) => {
-                    PythonChoice::Fitting(stable.iter().copied().filter(is_suggested).collect(), None)
-                }
-                ([], _) => PythonChoice::Any,
+                ([], [_, ..]) if self.suggestion.is_some() => PythonChoice::Fitting(stable(), None),
+                ([], _) => PythonChoice::Any(stable()),
                 (_, []) => PythonChoice::None,
                 (_, stable) => PythonChoice::Fitting(stable.to_vec(), None),
             };
@@ -356,7 +348,7 @@ mod tests {
     fn chosen(demands: &PythonDemands, versions: &[&str]) -> String {
         let interpreters: Vec<Interpreter> = versions.iter().map(|version| interpreter(version)).collect();
         match demands.choose(&interpreters) {
-            PythonChoice::Any => "any".to_owned(),
+            PythonChoice::Any(_) => "any".to_owned(),
             PythonChoice::None => "none".to_owned(),
             PythonChoice::Fitting(fitting, warning) => {
                 format!("{}{}", fitting[0].full_version, if warning.is_some() { "*" } else { "" })
@@ -430,12 +422,15 @@ mod tests {
             (&[range][..], None, "", "3.13.0"),
             (&[range], Some("3.12"), "", "3.12.1"),
             (&[range], Some("3.12.9"), "", "3.12.1"),
-            (&[range], Some("3.8"), "", "3.13.0"),
+            (&[range], Some("3.8"), "", "3.11.7"),
+            (&[range], Some("3.14"), "", "3.13.0"),
+            (&[range], Some("3"), "", "3.13.0"),
             (&[range], None, &*of_lock, "3.11.7"),
             (&[range], Some("3.12"), &of_lock, "3.12.1"),
             (&[range, (".python-version", "3.13")], Some("3.12"), &of_lock, "3.13.0"),
             (&[], Some("3.12"), "", "3.12.1"),
-            (&[], Some("3.8"), "", "any"),
+            (&[], Some("3.8"), "", "3.11.7"),
+            (&[], None, "", "any"),
         ] {
             let folder = folder(files);
             let demands = PythonDemands::read(folder.path(), (None, true), None).suggest(suggested);
@@ -445,7 +440,7 @@ mod tests {
                     demands.prefer(&mut fitting, &LockedWheels::find(lock));
                     fitting[0].full_version.clone()
                 }
-                PythonChoice::Any => "any".to_owned(),
+                PythonChoice::Any(_) => "any".to_owned(),
                 other => format!("{other:?}"),
             };
             assert_eq!(found, expected, "{files:?} {suggested:?} {lock}");

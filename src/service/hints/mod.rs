@@ -4,7 +4,7 @@
 //! Hints are evidence with file and line, and no settings: the caller decides and tells what became of each. Files are
 //! read, nothing is run. A missing, unreadable or large file gives no hint and is no error.
 
-pub(super) mod command;
+pub(crate) mod command;
 mod command_reader;
 pub(crate) mod dockerfile;
 mod platforms;

@@ -3,6 +3,7 @@
 use super::run::{self, ENVIRONMENT, StageRole};
 use super::{
     Fate, InstructionFate, MAX_TEXT, ProposedSetting, ProposedValue, WORKDIR, environment, has_key, place,
+    prepares,
 };
 use crate::service::hints::dockerfile::{Copy, Dockerfile, Instruction, Stage};
 use crate::service::hints::{CommandHint, Evidence, HintRole, Hints, shortened};
@@ -64,7 +65,7 @@ impl Judge<'_> {
         match (instruction.keyword.as_str(), target) {
             ("ARG", _) => (Fate::NotNeeded, "its default is in the values that are taken over".to_owned()),
             ("FROM", _) if !is_target => self.other_stage(stage),
-            ("RUN", _) if !is_target => run::fate(self.hints, self.dockerfile, instruction, StageRole::Other),
+            ("RUN", _) if !is_target => self.run(instruction, StageRole::Other),
             (_, Some(target)) if is_target => self.in_target(instruction, target),
             _ => {
                 let name = stage.and_then(|stage| self.dockerfile.stages.get(stage)?.name.clone());
@@ -72,6 +73,10 @@ impl Judge<'_> {
                 (Fate::NotNeeded, format!("stage `{name}` is not the last one"))
             }
         }
+    }
+
+    fn run(&self, instruction: &Instruction, stage: StageRole) -> (Fate, String) {
+        run::fate(self.hints, self.dockerfile, instruction, (stage, prepares(self.settings)))
     }
 
     fn other_stage(&self, stage: Option<usize>) -> (Fate, String) {
@@ -98,7 +103,7 @@ impl Judge<'_> {
         };
         match instruction.keyword.as_str() {
             "FROM" => self.base(stage, instruction),
-            "RUN" => run::fate(self.hints, self.dockerfile, instruction, StageRole::Last),
+            "RUN" => self.run(instruction, StageRole::Last),
             "COPY" | "ADD" => self.copy(instruction, stage),
             "ENV" => self.env(instruction, stage, &taken),
             "CMD" | "ENTRYPOINT" => {
@@ -336,6 +341,7 @@ pub(super) fn shown(setting: &ProposedSetting) -> String {
         ProposedValue::Number(number) => number.to_string(),
         ProposedValue::Boolean(boolean) => boolean.to_string(),
         ProposedValue::List(words) => format!("{words:?}"),
+        ProposedValue::Table(_) | ProposedValue::Tables(_) => "a table".to_owned(),
     };
     format!("{} = {value}", setting.path.join("."))
 }

@@ -8,6 +8,7 @@ mod command;
 mod environment;
 mod fates;
 mod run;
+pub(crate) mod static_files;
 mod system_packages;
 
 use std::path::Path;
@@ -64,6 +65,8 @@ pub enum ProposedValue {
     Number(u16),
     Boolean(bool),
     List(Vec<String>),
+    Table(Vec<(String, ProposedValue)>),
+    Tables(Vec<Vec<(String, ProposedValue)>>),
 }
 
 /// An instruction of a Dockerfile and its fate.
@@ -119,6 +122,8 @@ pub struct ProposalContext<'a> {
     pub scripts: &'a [String],
     /// The settings of the recipe, which need not be written.
     pub defaults: &'a Settings,
+    /// Settings that follow from the source. Those of the repository's files take precedence.
+    pub of_source: &'a [ProposedSetting],
 }
 
 impl ProposalContext<'_> {
@@ -133,6 +138,10 @@ impl ProposalContext<'_> {
         proposer.service();
         proposer.container();
         proposer.processes();
+        for setting in self.of_source {
+            let path: Vec<&str> = setting.path.iter().map(String::as_str).collect();
+            proposer.set(&path, setting.value.clone(), setting.reason.clone());
+        }
         proposer.rest();
         proposer.proposal.instructions = fates::of(&hints, &proposer.proposal.settings);
         Ok(proposer.proposal)
@@ -142,6 +151,11 @@ impl ProposalContext<'_> {
 /// Returns true if this version has the key.
 fn has_key(name: &str) -> bool {
     KEYS.iter().any(|key| key.name == name)
+}
+
+/// Returns true if the settings have a command that collects static files.
+fn prepares(settings: &[ProposedSetting]) -> bool {
+    settings.iter().any(|setting| setting.path == ["prepare"])
 }
 
 /// Returns the place of a hint: `Dockerfile:8`.
@@ -393,7 +407,8 @@ impl<'a> Proposer<'a> {
         let mut seen: Vec<&Vec<String>> = Vec::new();
         for hint in self.hints.commands.iter().filter(|hint| hint.role == HintRole::Prepare) {
             let Ok(words) = &hint.words else { continue };
-            if seen.contains(&words) {
+            let is_taken = static_files::collects(hint) && prepares(&self.proposal.settings);
+            if seen.contains(&words) || is_taken {
                 continue;
             }
             seen.push(words);
@@ -420,12 +435,12 @@ impl<'a> Proposer<'a> {
 
 /// Returns the words of a command as settings write them: `{python}` for the interpreter, and a program of the
 /// environment below `{venv}`.
-fn image_words(words: &[String]) -> Vec<String> {
+pub(crate) fn image_words(words: &[String]) -> Vec<String> {
     let mut words = words.to_vec();
     if let Some(program) = words.first_mut() {
         if program == "python" {
             "{python}".clone_into(program);
-        } else if !program.contains('/') {
+        } else if !program.contains(['/', '{']) {
             *program = format!("{{venv}}/bin/{program}");
         }
     }

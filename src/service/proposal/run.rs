@@ -68,7 +68,7 @@ pub(super) fn fate(
     hints: &Hints,
     dockerfile: &Dockerfile,
     run: &Instruction,
-    stage: StageRole,
+    (stage, collects_static_files): (StageRole, bool),
 ) -> (Fate, String) {
     let documents = run.here_documents.iter().map(|document| document.text.as_str());
     let instruction = run.text();
@@ -98,6 +98,9 @@ pub(super) fn fate(
     let is_covered = stage == StageRole::Other || has(&INSTALLERS) || !packages.is_empty();
     for step in dockerfile.steps_of(run) {
         match &step.words {
+            Ok(words) if collects_static_files && words.iter().any(|word| word == "collectstatic") => {
+                reasons.add(Fate::TakenOver, "prepare");
+            }
             Ok(words) => command(&mut reasons, words, stage),
             Err(_) if is_covered => {}
             Err(problem) => {

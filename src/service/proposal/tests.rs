@@ -7,7 +7,9 @@ fn propose(files: &[(&str, &str)], finds_service: bool) -> Proposal {
     let folder = folder(files);
     let defaults = Target::Runtime.settings().unwrap();
     let (root, dockerfile, defaults) = (folder.path(), None, &defaults);
-    ProposalContext { root, dockerfile, finds_service, scripts: &[], defaults }.propose().unwrap()
+    ProposalContext { root, dockerfile, finds_service, scripts: &[], defaults, of_source: &[] }
+        .propose()
+        .unwrap()
 }
 
 /// Returns the settings of a Dockerfile with this command, as lines.
