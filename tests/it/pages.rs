@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::support::engine::{Container, Engine};
-use crate::support::{Project, free_port, requires, run};
+use crate::support::{Project, eventually, free_port, http, requires, run};
 use test_macros::test;
 
 /// The variables that every image has, which no page repeats.
@@ -219,14 +220,62 @@ fn start(engine: Engine, page: &str, image: &str, words: &[String]) -> Running {
     for hardened in ["--read-only", "--cap-drop", "--tmpfs"] {
         assert!(options.contains(&hardened), "{page}: {options:?}");
     }
+    launch(engine, page, image, &options)
+}
+
+/// Starts an image with options of `docker run`, and waits until the container is healthy.
+#[track_caller]
+fn launch(engine: Engine, page: &str, image: &str, options: &[&str]) -> Running {
     let port = free_port();
     // Azure gives the port in another variable.
     let variable = if page.starts_with("servers") { "WEBSITES_PORT" } else { "PORT" };
     let port_variable = format!("{variable}={port}");
     let own = ["--network", "host", "--health-interval", "1s", "--env", &port_variable, image];
-    let container = engine.start(&[&options[..], &own].concat());
+    let container = engine.start(&[options, &own].concat());
     container.wait_healthy();
     Running { container, port }
+}
+
+#[test]
+fn images_for_development_restart_on_changes() {
+    let engine = Engine::find();
+    requires("uv");
+    for (page, file) in [
+        ("servers/hypercorn.md", "main.py"),
+        ("servers/granian.md", "main.py"),
+        ("servers/uwsgi.md", "app.py"),
+        ("frameworks/sanic.md", "app.py"),
+    ] {
+        let project = Project::of(&[]);
+        for step in steps(page) {
+            if let Step::File { path, text } = step {
+                project.write(&path, &text.replace("granian~", "granian[reload]~"));
+            }
+        }
+        let image = format!("ipo-oci-test/{}:dev", page.replace('/', "-").trim_end_matches(".md"));
+        let destination = format!("docker-daemon:{image}");
+        project.build(&["--target", "dev", "-o", &destination]);
+        let mounted = project.beside(file);
+        fs_err::write(&mounted, project.read(file)).expect("a file");
+        let volume = format!("{}:/app/{file}:ro", mounted.display());
+        // No event of the kernel names a file that is mounted by itself.
+        let polling = ["--env", "WATCHFILES_FORCE_POLLING=true", "--volume", &volume];
+        let options = ["--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp"];
+        let Running { container, port } = launch(engine, page, &image, &[&options[..], &polling].concat());
+        let changed = project.read(file).replace("\"ok\"", "\"changed\"");
+        let mut written: Option<Instant> = None;
+        eventually(&format!("{page}: the server restarts"), || {
+            // A server may not watch the file yet.
+            if written.is_none_or(|time| time.elapsed() > Duration::from_secs(5)) {
+                fs_err::write(&mounted, &changed).expect("a file");
+                written = Some(Instant::now());
+            }
+            http::get(port, "/health").ok().filter(|answer| answer.body.contains("changed"))
+        });
+        assert_eq!(container.stop(), 0, "{page}: {}", container.logs());
+        drop(container);
+        engine.docker(&["image", "rm", "--force", &image]);
+    }
 }
 
 #[test]
