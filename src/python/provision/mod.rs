@@ -595,15 +595,15 @@ impl Provision<'_> {
         let (root, lock, complete) = (at(""), at(".lock"), at(".complete"));
         let lock_file = open_lock(&lock).map_err(FileError::of("create", &lock))?;
         lock_file.lock().map_err(FileError::of("lock", &lock))?;
-        let reason_file = at(".reason");
-        if self.is_unchanged(&root, &complete)? {
+        let (reason_file, written_file) = (at(".reason"), at(".written"));
+        if self.has_files(&written_file) && self.is_unchanged(&root, &complete)? {
             for warning in load_warnings(&reason_file) {
                 self.progress.warn(warning);
             }
             return Ok(root);
         }
         let make = |downloads| -> Result<Vec<Warning>, ProvisionError> {
-            for left in [&complete, &reason_file, &root] {
+            for left in [&complete, &reason_file, &written_file, &root] {
                 remove(left)?;
             }
             let version = BuildVersion::Found;
@@ -631,6 +631,11 @@ impl Provision<'_> {
                 self.progress.warn(warning);
             }
         }
+        let written = version_control::written_files(self.context, &self.pyproject_text());
+        if !written.is_empty() {
+            std::fs::write(&written_file, written.join("\n"))
+                .map_err(FileError::of("write", &written_file))?;
+        }
         let manifest = Manifest::of(&root, manifest::moment(folder)?)?;
         manifest.save(&complete)?;
         Ok(root)
@@ -646,6 +651,12 @@ impl Provision<'_> {
             format!("{older} is installed: {name} imports pkg_resources, which the newest does not have");
         let help = format!("upgrade {name}, or declare {older}");
         Ok(Some(Warning::new("setuptools", message).with_help(help)))
+    }
+
+    /// Returns true if the source still has the files that the project's build wrote into it.
+    fn has_files(&self, written: &Path) -> bool {
+        let names = std::fs::read_to_string(written).unwrap_or_default();
+        names.lines().all(|name| self.context.join(name).is_file())
     }
 
     /// Returns true if the environment is complete and its files are unchanged since.
@@ -1562,6 +1573,19 @@ mod tests {
             let message = &progress.warnings()[0].message;
             assert!(message.contains("0.0.0 is assumed (LookupError: "), "{message}");
         }
+    }
+
+    #[test]
+    fn builds_a_project_again_whose_written_version_is_gone() {
+        let text = "[build-system]\nrequires=[]\n[project]\nname='x'\ndynamic=['version']\n[tool.setuptools_scm]\nversion_file='v.py'";
+        let folder = folder(&["uv"], &[("pyproject.toml", text), ("v.py", "")]);
+        let root = run(folder.path(), &Silent).unwrap();
+        let made = calls(folder.path(), &root).len();
+        run(folder.path(), &Silent).unwrap();
+        assert_eq!(calls(folder.path(), &root).len(), made, "reused");
+        fs_err::remove_file(folder.path().join("app/v.py")).unwrap();
+        run(folder.path(), &Silent).unwrap();
+        assert_eq!(calls(folder.path(), &root).len(), 2 * made, "made again");
     }
 
     #[test]

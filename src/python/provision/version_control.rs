@@ -3,6 +3,7 @@
 //! A copy of a project without its repository has no version, and its build fails. It is built with an
 //! assumed version, by the variables of the backends and their plugins.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::progress::Warning;
@@ -52,6 +53,23 @@ pub(super) fn is_output_of_version(output: &str) -> bool {
     MARKS.iter().any(|mark| output.contains(mark))
 }
 
+/// Returns the files with the version that a build of the project writes into its source, as far as they
+/// are there.
+pub(super) fn written_files(context: &Path, pyproject: &str) -> Vec<String> {
+    let file: toml::Table = pyproject.parse().unwrap_or_default();
+    let named = [
+        &["setuptools_scm", "version_file"][..],
+        &["setuptools_scm", "write_to"],
+        &["hatch", "build", "hooks", "vcs", "version-file"],
+    ];
+    let value = |keys: &[&str]| {
+        let found = keys.iter().try_fold(file.get("tool")?, |value, key| value.get(key));
+        found?.as_str().map(str::to_owned)
+    };
+    let files = named.into_iter().filter_map(value);
+    files.filter(|file| context.join(file).is_file()).collect()
+}
+
 /// Returns the warning about the assumed version, for a reason.
 pub(super) fn warning(reason: &str) -> Warning {
     let message = format!(
@@ -74,6 +92,20 @@ mod tests {
             ("error: no such option: --version", false),
         ] {
             assert_eq!(is_output_of_version(output), expected, "{output}");
+        }
+    }
+
+    #[test]
+    fn finds_the_files_with_the_version() {
+        let context = tempfile::tempdir().unwrap();
+        fs_err::write(context.path().join("a.py"), "").unwrap();
+        for (text, files) in [
+            ("[tool.setuptools_scm]\nversion_file = 'a.py'", &["a.py"][..]),
+            ("[tool.setuptools_scm]\nwrite_to = 'b.py'", &[]),
+            ("[tool.hatch.build.hooks.vcs]\nversion-file = 'a.py'", &["a.py"]),
+            ("[project]", &[]),
+        ] {
+            assert_eq!(written_files(context.path(), text), files, "{text}");
         }
     }
 }
