@@ -64,6 +64,8 @@ pub use prepare::{PrepareError, Preparing};
 
 #[doc(inline)]
 pub use crate::context::IgnoreSource;
+#[doc(inline)]
+pub use crate::service::{ProposedSetting, ProposedValue};
 
 use assemble::Assembled;
 use built::BuildContext;

@@ -107,6 +107,9 @@ const INSTALLERS: [&str; 12] = [
     "pipenv sync",
 ];
 
+/// The most requirement files that are read.
+const MOST_FILES: usize = 50;
+
 /// A part of a project's dependencies with a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OptionalServer {
@@ -310,6 +313,7 @@ fn requirement_files(context: &Path) -> Vec<String> {
     };
     let mut files: Vec<String> = in_folder("").chain(in_folder("requirements")).collect();
     files.sort();
+    files.truncate(MOST_FILES);
     files
 }
 

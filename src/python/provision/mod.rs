@@ -556,7 +556,7 @@ impl Provision<'_> {
             }
             (PythonChoice::Fitting(mut fitting, warning), _) => {
                 if let [_, _, ..] = fitting[..] {
-                    let lock = lock_file.and_then(|file| std::fs::read_to_string(file).ok());
+                    let lock = lock_file.and_then(python::read_text);
                     demands.prefer(&mut fitting, &LockedWheels::find(&lock.unwrap_or_default()));
                 }
                 Ok((fitting.into_iter().take(PYTHONS_TRIED).map(program).collect(), warning))

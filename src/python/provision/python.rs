@@ -23,7 +23,7 @@ use crate::traced_fs;
 const PIN_FILES: [&str; 3] = [".python-version", "runtime.txt", ".tool-versions"];
 
 /// The largest file read, in bytes.
-const LIMIT: u64 = 16 << 20;
+const LIMIT: u64 = 64 << 20;
 
 /// The demands of a project's files and of the settings on the version of Python.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -305,7 +305,7 @@ fn python_requires(text: &str) -> Option<String> {
     value.parse::<Constraint>().ok().map(|_| value.to_owned())
 }
 
-fn read_text(path: &Path) -> Option<String> {
+pub(super) fn read_text(path: &Path) -> Option<String> {
     let bytes = traced_fs::read_limited(traced_fs::open_regular(path).ok()?, LIMIT).ok()??;
     String::from_utf8(bytes).ok()
 }

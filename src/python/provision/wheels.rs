@@ -14,6 +14,9 @@ use crate::python::metadata::wheel::Wheel;
 
 const EXTENSION: &str = ".whl";
 
+/// The longest name of a file (Linux, `NAME_MAX`), in bytes.
+const LONGEST_NAME: usize = 255;
+
 /// The compiled wheels of a lock: for each distribution the tags of all its wheels.
 #[derive(Debug, Default)]
 pub(super) struct LockedWheels(BTreeMap<String, Wheel>);
@@ -23,7 +26,8 @@ impl LockedWheels {
     pub(super) fn find(text: &str) -> Self {
         let mut wheels: BTreeMap<String, Wheel> = BTreeMap::new();
         for (at, _) in text.match_indices(EXTENSION) {
-            let before = text.get(..at).unwrap_or_default();
+            let before =
+                text.get(text.floor_char_boundary(at.saturating_sub(LONGEST_NAME))..at).unwrap_or_default();
             let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.+%!".contains(c);
             let name = &before[before.trim_end_matches(is_part).len()..];
             if let Some((distribution, tag)) = tag_of(name) {
@@ -87,6 +91,13 @@ mod tests {
             // No wheel for the machine: another Python is no remedy.
             assert_eq!(wheels.lacking(version(12), "aarch64"), None);
         }
+    }
+
+    #[test]
+    fn long_names_take_no_time() {
+        // Each of 500,000 names would begin at the start of the text.
+        let text = EXTENSION.repeat(500_000);
+        assert_eq!(LockedWheels::find(&text).lacking(version(13), "x86_64"), None);
     }
 
     #[test]
