@@ -7,6 +7,7 @@ pub(crate) mod command;
 pub(crate) mod dependencies;
 mod distributions;
 mod django;
+mod error;
 pub(crate) mod find;
 pub(crate) mod hint_fates;
 pub(crate) mod hints;
@@ -16,7 +17,8 @@ pub(crate) mod server;
 mod static_root;
 
 pub(crate) use distributions::{Distributions, with_implied};
-pub use find::{Finding, ServiceError};
+pub use error::ServiceError;
+pub use find::Finding;
 pub(crate) use find::{Program, ServiceSearch, StartHint};
 pub use hints::{dockerfile_instructions, fuzz};
 pub use proposal::{Fate, InstructionFate, Proposal, ProposalContext, ProposedSetting, ProposedValue};

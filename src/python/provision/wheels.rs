@@ -95,8 +95,8 @@ mod tests {
 
     #[test]
     fn long_names_take_no_time() {
-        // Each of 500,000 names would begin at the start of the text.
-        let text = EXTENSION.repeat(500_000);
+        // Each of 50,000 names would begin at the start of the text.
+        let text = EXTENSION.repeat(50_000);
         assert_eq!(LockedWheels::find(&text).lacking(version(13), "x86_64"), None);
     }
 

@@ -15,20 +15,27 @@ const COLLECT: &str = "import os, django; from django.conf import settings; \
     from django.core.management import call_command; \
     call_command('collectstatic', interactive=False, verbosity=0)";
 
-/// Proposes the command for a project whose repository runs `collectstatic`, or that serves the files by
-/// WhiteNoise. `has` returns true for the normalized name of a distribution.
+/// Proposes the command for a project whose Dockerfile runs `collectstatic` in a `RUN`: there it works
+/// without the configuration of a running container. `has` returns true for the normalized name of a
+/// distribution.
 pub(crate) fn propose(
     sources: &dyn SourceTree,
     hints: &Hints,
     has: &dyn Fn(&str) -> bool,
 ) -> Option<ProposedSetting> {
-    let hint = hints.commands.iter().find(|hint| collects(hint));
-    if !has("django") || (hint.is_none() && !has("whitenoise")) {
+    let dockerfile = hints.dockerfile.as_ref()?;
+    let is_run = |hint: &&CommandHint| {
+        let mut runs = dockerfile.instructions.iter().filter(|(instruction, _)| instruction.keyword == "RUN");
+        let line = hint.evidence.line;
+        hint.evidence.file == dockerfile.file
+            && runs.any(|(instruction, _)| (instruction.line..=instruction.last_line).contains(&line))
+    };
+    let hint = hints.commands.iter().filter(|hint| collects(hint)).find(is_run)?;
+    if !has("django") {
         return None;
     }
     let project = DjangoProject::find(sources)?;
-    let of_hint = hint.map(|hint| hint.env.as_slice()).unwrap_or_default();
-    let stage = hints.dockerfile.as_ref().and_then(|dockerfile| dockerfile.target());
+    let (of_hint, stage) = (&hint.env, dockerfile.target());
     let of_stage = |name: &str| {
         let variables = stage.into_iter().flat_map(|stage| &stage.env);
         variables.filter(|(known, ..)| known == name).map(|(_, value, _)| value.clone()).next()
@@ -60,10 +67,7 @@ pub(crate) fn propose(
         ("to".to_owned(), ProposedValue::Text(to)),
     ];
     let setting = format!("STATIC_ROOT of {}:{}", root.file, root.line);
-    let reason = match hint {
-        Some(hint) => format!("{}; {setting}", place(&hint.evidence)),
-        None => format!("WhiteNoise serves {setting}"),
-    };
+    let reason = format!("{}; {setting}", place(&hint.evidence));
     Some(ProposedSetting::new(&["prepare"], ProposedValue::Tables(vec![table]), reason))
 }
 
@@ -117,21 +121,22 @@ mod tests {
         let variable = ("shop/settings.py", "STATIC_ROOT = os.environ.get('STATICS', 'static')\n");
         let of_django = "DJANGO_SETTINGS_MODULE=shop.settings";
         for (files, expected) in [
-            (&[MANAGE, SETTINGS_FILE][..], format!("command=-c; {of_django}; to=static")),
             (
-                &[MANAGE, SETTINGS_FILE, dockerfile],
+                &[MANAGE, SETTINGS_FILE, dockerfile][..],
                 format!("command=-c; SECRET_KEY=x {of_django}; to=static"),
             ),
             (
                 &[MANAGE, variable, dockerfile],
                 format!("command=manage.py; SECRET_KEY=x {of_django} STATICS={{out}}; to=/srv/static"),
             ),
-            (&[MANAGE, variable], format!("command=manage.py; {of_django} STATICS={{out}}; to=static")),
         ] {
-            assert_eq!(proposed(files, &["django", "whitenoise"]), Some(expected), "{files:?}");
+            assert_eq!(proposed(files, &["django"]), Some(expected), "{files:?}");
         }
-        // Nothing of the project serves the files or collects them.
-        assert_eq!(proposed(&[MANAGE, SETTINGS_FILE], &["django"]), None);
-        assert_eq!(proposed(&[MANAGE], &["django", "whitenoise"]), None);
+        // A command of the container may need its configuration.
+        let start = ("Dockerfile", "FROM python\nCMD python manage.py collectstatic && gunicorn shop.wsgi\n");
+        for files in [&[MANAGE, SETTINGS_FILE, start][..], &[MANAGE, SETTINGS_FILE], &[MANAGE, dockerfile]] {
+            assert_eq!(proposed(files, &["django"]), None, "{files:?}");
+        }
+        assert_eq!(proposed(&[MANAGE, SETTINGS_FILE, dockerfile], &[]), None);
     }
 }

@@ -1,0 +1,303 @@
+use super::*;
+use crate::error::Advice;
+use crate::python::application::testing::FakeTree;
+
+const FLASK: &str = "from flask import Flask\napp = Flask('x')\n";
+const FASTAPI: &str = "from fastapi import FastAPI\napp = FastAPI()\n";
+
+/// The inputs of a search.
+#[derive(Default)]
+struct ProjectInputs<'a> {
+    files: &'a [(&'static str, &'static str)],
+    distributions: &'a [&'a str],
+    excluded: &'a [&'a str],
+    /// Commands of a Procfile.
+    hints: &'a [&'a str],
+    gunicorn_address: Option<&'a str>,
+    server: Option<ServerName>,
+    /// Console scripts: name and object.
+    scripts: &'a [(&'a str, &'a str)],
+    /// The name of the project.
+    name: &'a str,
+}
+
+impl ProjectInputs<'_> {
+    fn find(&self) -> Result<Service, ServiceError> {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let scripts = self.scripts.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut project = Project { scripts, name: self.name.to_owned(), ..Project::default() };
+        let objects = self.scripts.iter().map(|(name, object)| ((*name).to_owned(), (*object).to_owned()));
+        project.script_objects = objects.collect();
+        let hint = |(line, words): (usize, &&str)| StartHint {
+            words: words.split(' ').map(str::to_owned).collect(),
+            file: "Procfile".to_owned(),
+            line: line + 1,
+            directory: String::new(),
+            port: Some(9000),
+        };
+        let search = ServiceSearch {
+            sources: &FakeTree(self.files.iter().copied().collect()),
+            project: &project,
+            distributions: &Distributions::new(
+                &[owned(self.distributions), owned(&["installed"])].concat(),
+                &owned(self.excluded),
+            ),
+            server: self.server,
+            app: None,
+            hints: self.hints.iter().enumerate().map(hint).collect(),
+            gunicorn_address: self.gunicorn_address.map(str::to_owned),
+            installed: &|_| Ok(None),
+        };
+        search.find()
+    }
+
+    fn command(&self) -> String {
+        self.find().unwrap().program.command.join(" ")
+    }
+}
+
+#[test]
+fn the_server_follows_the_interface_and_the_distributions() {
+    let flask = [("app.py", FLASK)];
+    let fastapi = [("app.py", FASTAPI)];
+    for (files, distributions, command) in [
+        (
+            &flask,
+            &["flask", "gunicorn"][..],
+            "{venv}/bin/gunicorn --bind {host}:{port} --graceful-timeout {grace} {app}",
+        ),
+        (&flask, &["flask", "waitress", "uvicorn"], "{venv}/bin/waitress-serve --listen={host}:{port} {app}"),
+        (&fastapi, &["fastapi", "gunicorn", "uvicorn"], "{venv}/bin/uvicorn {app}"),
+        (&fastapi, &["fastapi", "granian"], "{venv}/bin/granian --interface asgi {app}"),
+    ] {
+        assert_eq!(ProjectInputs { files, distributions, ..ProjectInputs::default() }.command(), command);
+    }
+}
+
+#[test]
+fn an_address_in_gunicorns_configuration_is_replaced() {
+    for (distributions, command) in [
+        (["flask", "gunicorn"], "{venv}/bin/gunicorn --bind {host}:{port} --graceful-timeout {grace} {app}"),
+        (["flask", "waitress"], "{venv}/bin/waitress-serve --listen={host}:{port} {app}"),
+    ] {
+        let inputs = ProjectInputs {
+            files: &[("app.py", FLASK)],
+            distributions: &distributions,
+            gunicorn_address: Some("gunicorn.conf.py:1"),
+            ..ProjectInputs::default()
+        };
+        assert_eq!(inputs.command(), command);
+    }
+}
+
+#[test]
+fn a_missing_server_is_an_error_with_the_requirement() {
+    for (files, excluded, parts) in [
+        (&[("app.py", FLASK)], &[][..], ["`app:app` is a Flask application (WSGI)", "add gunicorn to"]),
+        (
+            &[("app.py", FASTAPI)],
+            &[],
+            ["`app:app` is a FastAPI application (ASGI)", "add uvicorn[standard] to"],
+        ),
+        (&[("app.py", FLASK)], &[], ["(WSGI)", "`with = [\"gunicorn\"]` to [tool.ipo-oci]"]),
+        (&[("app.py", FLASK)], &["waitress"], ["(WSGI)", "declare waitress, which is installed"]),
+    ] {
+        let error = ProjectInputs { files, excluded, ..ProjectInputs::default() }.find().unwrap_err();
+        let text = format!("{error}: {}", error.help().unwrap());
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+}
+
+#[test]
+fn commands_of_the_repository_precede_the_usual_files() {
+    let files = [("main.py", FASTAPI), ("web/__init__.py", ""), ("web/site.py", FLASK)];
+    let distributions = ["flask", "fastapi", "gunicorn", "uvicorn", "gevent"];
+    let found = |hints| {
+        let service =
+            ProjectInputs { files: &files, distributions: &distributions, hints, ..ProjectInputs::default() };
+        let service = service.find().unwrap();
+        (service.application.unwrap().reference(), service.program.command.join(" "))
+    };
+    let (application, command) = found(&["gunicorn -k gevent web.site:app --workers 3"]);
+    assert_eq!(application, "web.site:app");
+    assert!(command.contains("--worker-class gevent") && !command.contains("--workers"), "{command}");
+    // An application that the source does not have is no evidence.
+    assert_eq!(found(&["gunicorn nowhere:app"]).0, "main:app");
+    assert_eq!(found(&["npm start"]).0, "main:app");
+}
+
+#[test]
+fn a_command_decides_the_interface_of_an_unknown_framework() {
+    let files = [("config/__init__.py", ""), ("config/web.py", "app = make()\n")];
+    let service = |hint, distributions| {
+        ProjectInputs { files: &files, distributions, hints: &[hint], ..ProjectInputs::default() }.find()
+    };
+    let found = service("daphne -p 80 config.web:app", &["django", "daphne", "gunicorn"]).unwrap();
+    assert_eq!(found.program.command[0], "{venv}/bin/daphne");
+    for (hint, interface, help) in [
+        ("daphne config.web:app", "an ASGI", "Procfile:1 starts it with daphne: add daphne to"),
+        ("uvicorn config.web:app", "an ASGI", "starts it with uvicorn: add uvicorn[standard] to"),
+        ("uwsgi --module config.web:app", "a WSGI", "starts it with uwsgi: add uwsgi to"),
+        ("gunicorn -k uvicorn.workers.UvicornWorker config.web:app", "an ASGI", "add uvicorn[standard] to"),
+    ] {
+        let error = service(hint, &["django"]).unwrap_err();
+        let text = format!("{error}: {}", error.help().unwrap());
+        assert!(text.contains(interface) && text.contains(help), "{text}");
+    }
+}
+
+#[test]
+fn the_server_of_the_settings_has_to_fit() {
+    let files = [("app.py", FLASK)];
+    let inputs = |server, distributions| ProjectInputs {
+        files: &files,
+        distributions,
+        server,
+        ..ProjectInputs::default()
+    };
+    let waitress = inputs(Some(ServerName::Waitress), &["gunicorn", "waitress"]);
+    assert!(waitress.command().contains("waitress-serve"));
+    for (server, part) in [
+        (ServerName::Daphne, "it serves no WSGI applications"),
+        (ServerName::Uwsgi, "it is not among the project's dependencies"),
+    ] {
+        let error = inputs(Some(server), &["gunicorn", "daphne"]).find().unwrap_err().to_string();
+        assert!(error.starts_with("cannot run app:app with ") && error.ends_with(part), "{error}");
+    }
+}
+
+#[test]
+fn programs_have_servers_of_their_own() {
+    let cli = "import waitress\ndef main():\n    waitress.serve(app, host='0.0.0.0', port=81)\n";
+    let local = "import uvicorn\ndef main():\n    uvicorn.run('x:y')\n";
+    let aiohttp = "import asyncio\nfrom aiohttp import web\napp = web.Application()\nasyncio.run(setup())\nweb.run_app(app, port=82)\n";
+    let gradio = "import gradio as gr\nwith gr.Blocks() as demo: ...\ndemo.launch()\n";
+    let streamlit = "import streamlit as st\n";
+    let nicegui =
+        "from nicegui import app, ui\nif __name__ in {'__main__', '__mp_main__'}:\n    ui.run(title='x')\n";
+    let scripts = [("serve", "pkg.cli:main")];
+    for (files, distributions, hints, scripts, command, port) in [
+        ([("src/pkg/cli.py", cli)], &[][..], &[][..], &scripts[..], "{venv}/bin/serve", Some(81)),
+        ([("pkg/cli.py", local)], &[], &[], &scripts, "{venv}/bin/serve", None),
+        ([("pkg/cli.py", "")], &[], &["serve --all"], &scripts, "{venv}/bin/serve --all", Some(9000)),
+        ([("pkg/cli.py", "")], &[], &["serve --help"], &scripts, "{venv}/bin/serve", Some(9000)),
+        ([("run.py", "")], &[], &["python run.py -v"], &[], "{python} run.py -v", Some(9000)),
+        (
+            [("pkg/cli.py", "")],
+            &[],
+            &["python /opt/env/bin/serve --at 0.0.0.0:9000,[::]:9000 --to=0.0.0.0:9000 0.0.0.0:9"],
+            &scripts,
+            "{python} {venv}/bin/serve --at 0.0.0.0:{port},[::]:{port} --to=0.0.0.0:{port} 0.0.0.0:9",
+            Some(9000),
+        ),
+        ([("main.py", aiohttp)], &["aiohttp"], &[], &[], "{python} -m main", Some(82)),
+        ([("app.py", gradio)], &["gradio"], &[], &[], "{python} -m app", None),
+        ([("app.py", streamlit)], &["streamlit"], &[], &[], "{venv}/bin/streamlit run app.py", None),
+        ([("chat.py", streamlit)], &["streamlit"], &[], &[], "{venv}/bin/streamlit run chat.py", None),
+        ([("main.py", nicegui)], &["nicegui", "fastapi"], &[], &[], "{python} main.py", Some(8080)),
+        ([("shop.py", nicegui)], &["nicegui", "uvicorn"], &[], &[], "{python} shop.py", Some(8080)),
+    ] {
+        let inputs =
+            ProjectInputs { files: &files, distributions, hints, scripts, ..ProjectInputs::default() };
+        let service = inputs.find().unwrap();
+        let loopback = service.program.loopback.is_some();
+        assert_eq!((service.program.command.join(" ").as_str(), service.program.port), (command, port));
+        assert_eq!(loopback, files[0].1 == local, "{command}");
+        let signal = (!command.contains("streamlit")).then_some("SIGINT");
+        assert_eq!(service.program.stop_signal, signal, "{command}");
+    }
+}
+
+#[test]
+fn a_missing_server_is_looked_for_in_the_folder_of_the_application() {
+    let files =
+        [("server/web/main.py", FASTAPI), ("server/web/__init__.py", ""), ("server/pyproject.toml", "")];
+    let inputs = ProjectInputs { files: &files, ..ProjectInputs::default() };
+    let help = inputs.find().unwrap_err().help().unwrap();
+    let start =
+        "build the folder `server`, which has dependencies of its own (server/pyproject.toml), or add ";
+    assert!(help.starts_with(start), "{help}");
+}
+
+#[test]
+fn a_factory_may_be_named_by_an_option_of_the_server() {
+    let factory = "from fastapi import FastAPI\ndef create_app():\n    return FastAPI()\n";
+    for hint in ["uvicorn pkg:create_app --factory", "granian --factory pkg:create_app"] {
+        let files = [("pkg.py", factory)];
+        let distributions = ["fastapi", "uvicorn", "granian"];
+        let inputs = ProjectInputs {
+            files: &files,
+            distributions: &distributions,
+            hints: &[hint],
+            ..ProjectInputs::default()
+        };
+        let service = inputs.find().unwrap();
+        assert_eq!(service.application.unwrap().reference(), "pkg:create_app()", "{hint}");
+    }
+}
+
+#[test]
+fn a_script_that_is_not_installed_is_started_by_its_function() {
+    let cli = "import uvicorn\ndef main():\n    uvicorn.run('x:y', host='0.0.0.0')\n";
+    let scripts = [("serve", "pkg.cli:app.main")];
+    let command = |file, name, hints| {
+        let files = [(file, cli)];
+        ProjectInputs { files: &files, name, scripts: &scripts, hints, ..ProjectInputs::default() }.command()
+    };
+    let call = "from pkg.cli import app; sys.argv[0] = 'serve'; sys.exit(app.main())";
+    assert_eq!(command("pkg/cli.py", "X_y", &[]), format!("{{python}} -c import sys; {call}"));
+    assert_eq!(
+        command("src/pkg/cli.py", "x.y", &["serve --all"]),
+        format!("{{python}} -c import sys; sys.path.insert(0, 'src'); {call} --all")
+    );
+    assert_eq!(command("pkg/cli.py", "installed", &[]), "{venv}/bin/serve");
+}
+
+#[test]
+fn a_project_without_an_application_is_an_error_with_its_commands() {
+    let mut scripts = [("serve", "pkg.cli:main"), ("check", "pkg.check:main")];
+    let files = [("pkg/cli.py", "from pkg.web import serve as main\n"), ("pkg/check/__main__.py", "")];
+    let error =
+        ProjectInputs { files: &files, scripts: &scripts, ..ProjectInputs::default() }.find().unwrap_err();
+    assert!(error.to_string().starts_with("application not found: "), "{error}");
+    let help = error.help().unwrap();
+    let end = "if a command of the project serves (`serve`, `check`), name it with its arguments: \
+               entrypoint = [\"{venv}/bin/serve\"]";
+    assert!(help.ends_with(end), "{help}");
+    scripts.reverse();
+    let error = ProjectInputs { files: &files, scripts: &scripts, ..ProjectInputs::default() }.find();
+    let help = error.unwrap_err().help().unwrap();
+    assert!(help.ends_with("entrypoint = [\"{python}\", \"-m\", \"pkg.check\"]"), "{help}");
+}
+
+#[test]
+fn a_program_that_binds_the_loopback_address_is_known() {
+    let aiohttp = "from aiohttp import web\napp = web.Application()\nweb.run_app(app, host='127.0.0.1')\n";
+    let gradio = "import gradio as gr\ndemo = gr.Blocks()\ndemo.launch(server_name='localhost')\n";
+    for (text, place) in [(aiohttp, "app.py:3: web.run_app"), (gradio, "app.py:3: demo.launch")] {
+        let inputs = ProjectInputs {
+            files: &[("app.py", text)],
+            distributions: &["aiohttp", "gradio"],
+            ..ProjectInputs::default()
+        };
+        assert_eq!(inputs.find().unwrap().program.loopback.as_deref(), Some(place));
+    }
+}
+
+#[test]
+fn dash_runs_by_its_flask_application() {
+    let app = "import dash\napp = dash.Dash()\n";
+    let inputs = |text| [("app.py", text)];
+    let find = |files: &[(&'static str, &'static str)], distributions: &[&str]| {
+        ProjectInputs { files, distributions, ..ProjectInputs::default() }.find()
+    };
+    let error = find(&inputs(app), &["dash", "gunicorn"]).unwrap_err();
+    assert!(error.help().unwrap().contains("`server = app.server`"), "{error}");
+    let bound = "import dash\napp = dash.Dash()\nserver = app.server\n";
+    for (text, distributions, reference) in
+        [(bound, ["dash", "gunicorn"], "app:server"), (app, ["dash", "waitress"], "app:app.server")]
+    {
+        let service = find(&inputs(text), &distributions).unwrap();
+        assert_eq!(service.application.unwrap().reference(), reference);
+    }
+}
