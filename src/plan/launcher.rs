@@ -38,9 +38,9 @@ impl Launcher {
         PLATFORM_VARIABLES.into_iter().chain(own.filter(|name| !PLATFORM_VARIABLES.contains(name)))
     }
 
-    /// Returns the words of the launcher and of `command`; `python` is the interpreter of the
-    /// environment.
-    pub(super) fn words(&self, python: &str, command: Vec<String>) -> Vec<String> {
+    /// Returns the words of the launcher and of `command`, to which the image adds `arguments`; `python`
+    /// is the interpreter of the environment.
+    pub(super) fn words(&self, python: &str, command: Vec<String>, arguments: &[String]) -> Vec<String> {
         let Self { port, workers, .. } = self;
         let names: Vec<String> = self.port_sources().map(python_literal).collect();
         let mut program = format!(
@@ -51,7 +51,7 @@ impl Launcher {
         for variable in &self.variables {
             let _ = writeln!(program, "env[{}] = port", python_literal(variable));
         }
-        let replaces = |word: &str| command.iter().any(|part| part.contains(word));
+        let replaces = |word: &str| command.iter().chain(arguments).any(|part| part.contains(word));
         let mut words = "sys.argv[1:]".to_owned();
         if replaces(PORT) || replaces(WORKERS) {
             let _ = writeln!(program, "workers = env.get(\"WEB_CONCURRENCY\") or \"{workers}\"");
@@ -91,7 +91,7 @@ mod tests {
     /// Runs a launcher before `command` with `variables`, and returns its output.
     fn run(command: &[&str], variables: &[(&str, &str)]) -> String {
         let launcher = Launcher { variables: vec!["UVICORN_PORT".to_owned()], port: 8000, workers: 4 };
-        let words = launcher.words("python3", command.iter().map(|word| (*word).to_owned()).collect());
+        let words = launcher.words("python3", command.iter().map(|word| (*word).to_owned()).collect(), &[]);
         let (program, arguments) = words.split_first().unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut process = Command::new(program);
@@ -119,9 +119,18 @@ mod tests {
     }
 
     #[test]
+    fn the_port_reaches_the_arguments_of_an_entrypoint() {
+        let launcher = Launcher { variables: Vec::new(), port: 1, workers: 1 };
+        let program =
+            |arguments: &[String]| launcher.words("python", vec!["a".to_owned()], arguments)[3].clone();
+        assert!(program(&["--port=$PORT".to_owned()]).contains("replace(\"$PORT\", port)"));
+        assert!(!program(&["--port=80".to_owned()]).contains("replace"));
+    }
+
+    #[test]
     fn the_command_behind_a_launcher_is_known() {
         let launcher = Launcher { variables: Vec::new(), port: 1, workers: 1 };
-        let words = launcher.words("python", vec!["a".to_owned(), "b".to_owned()]);
+        let words = launcher.words("python", vec!["a".to_owned(), "b".to_owned()], &[]);
         assert_eq!(launched(&words[1..]).unwrap(), ["a", "b"]);
         assert_eq!(launched(&["-IS".to_owned(), "-c".to_owned(), "1".to_owned(), "a".to_owned()]), None);
     }

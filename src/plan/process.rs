@@ -184,9 +184,9 @@ impl Serving<'_> {
         if let Some(launcher) = self.launcher() {
             let python = format!("{}/bin/python", places.environment);
             if entrypoint.is_empty() {
-                cmd = launcher.words(&python, cmd);
+                cmd = launcher.words(&python, cmd, &[]);
             } else {
-                entrypoint = launcher.words(&python, entrypoint);
+                entrypoint = launcher.words(&python, entrypoint, &cmd);
             }
         }
         (entrypoint, cmd)
