@@ -380,7 +380,17 @@ impl ServiceSearch<'_> {
             self.project.scripts.iter().any(|script| script == name).then_some(())?;
             self.script_command(name).into_iter().chain(rest.iter().cloned()).collect()
         };
-        let command: Vec<String> = command.iter().map(|word| following_port(word, hint.port)).collect();
+        let mut option = "";
+        let follow = |word| {
+            let is_value = std::mem::replace(&mut option, word) == "--port";
+            let port = hint.port.map(|port| port.to_string());
+            match word.strip_prefix("--port=") {
+                Some(value) if Some(value) == port.as_deref() => "--port={port}".to_owned(),
+                None if is_value && Some(word) == port.as_deref() => "{port}".to_owned(),
+                _ => following_port(word, hint.port),
+            }
+        };
+        let command: Vec<String> = command.iter().map(String::as_str).map(follow).collect();
         // Django's own server is for development.
         Server::of(&command).is_none().then_some(())?;
         let program = Program { port: hint.port, ..Program::of_python(command) };

@@ -57,7 +57,12 @@ fn web(words: &[String], service: Option<&Service>) -> String {
     let command = &service.program.command;
     // A console script that is not installed is called by code.
     let first = if command.get(1).is_some_and(|word| word == "-c") { 3 } else { 1 };
-    if command.get(first..) == words.get(1..) {
+    // Of a word that follows the port, `--port={port}`, the beginning counts.
+    let is_word = |(used, word): (&String, &String)| {
+        used == word || used.split_once("{port}").is_some_and(|(start, _)| word.starts_with(start))
+    };
+    let (used, given) = (command.get(first..).unwrap_or_default(), words.get(1..).unwrap_or_default());
+    if used.len() == given.len() && used.iter().zip(given).all(is_word) {
         return "used".to_owned();
     }
     let Some(server) = Server::of(words) else { return "not used".to_owned() };

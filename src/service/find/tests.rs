@@ -181,6 +181,23 @@ fn programs_have_servers_of_their_own() {
         ([("pkg/cli.py", local)], &[], &[], &scripts, "{venv}/bin/serve", None),
         ([("pkg/cli.py", "")], &[], &["serve --all"], &scripts, "{venv}/bin/serve --all", Some(9000)),
         ([("pkg/cli.py", "")], &[], &["serve --help"], &scripts, "{venv}/bin/serve", Some(9000)),
+        (
+            [("pkg/cli.py", "")],
+            &[],
+            &["serve --port 9000"],
+            &scripts,
+            "{venv}/bin/serve --port {port}",
+            Some(9000),
+        ),
+        (
+            [("run.py", "")],
+            &[],
+            &["python run.py --port=9000"],
+            &[],
+            "{python} run.py --port={port}",
+            Some(9000),
+        ),
+        ([("run.py", "")], &[], &["python run.py --port=81"], &[], "{python} run.py --port=81", Some(9000)),
         ([("run.py", "")], &[], &["python run.py -v"], &[], "{python} run.py -v", Some(9000)),
         (
             [("pkg/cli.py", "")],
