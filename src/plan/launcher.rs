@@ -16,6 +16,8 @@ pub(super) const WORKERS: &str = "$WEB_CONCURRENCY";
 
 /// The variables in which platforms give the port, in order.
 const PLATFORM_VARIABLES: [&str; 2] = ["PORT", "WEBSITES_PORT"];
+/// The same for an image that has a value of `PORT`, which is there on every platform.
+const VARIABLES_BESIDE_PORT: [&str; 2] = ["WEBSITES_PORT", "PORT"];
 
 /// The beginning of the launcher's program, by which it is recognized.
 const BEGINNING: &str = "import os, sys # sets the port\n";
@@ -29,13 +31,16 @@ pub(super) struct Launcher {
     pub(super) port: u16,
     /// The number of workers without a variable.
     pub(super) workers: u16,
+    /// True if the image has a value of `PORT`.
+    pub(super) has_port: bool,
 }
 
 impl Launcher {
     /// Returns the variables with the port, in the order of precedence.
     pub(super) fn port_sources(&self) -> impl Iterator<Item = &str> {
         let own = self.variables.iter().map(String::as_str);
-        PLATFORM_VARIABLES.into_iter().chain(own.filter(|name| !PLATFORM_VARIABLES.contains(name)))
+        let of_platforms = if self.has_port { VARIABLES_BESIDE_PORT } else { PLATFORM_VARIABLES };
+        of_platforms.into_iter().chain(own.filter(|name| !PLATFORM_VARIABLES.contains(name)))
     }
 
     /// Returns the words of the launcher and of `command`, to which the image adds `arguments`; `python`
@@ -90,7 +95,14 @@ mod tests {
 
     /// Runs a launcher before `command` with `variables`, and returns its output.
     fn run(command: &[&str], variables: &[(&str, &str)]) -> String {
-        let launcher = Launcher { variables: vec!["UVICORN_PORT".to_owned()], port: 8000, workers: 4 };
+        run_by(&launcher_of(false), command, variables)
+    }
+
+    fn launcher_of(has_port: bool) -> Launcher {
+        Launcher { variables: vec!["UVICORN_PORT".to_owned()], port: 8000, workers: 4, has_port }
+    }
+
+    fn run_by(launcher: &Launcher, command: &[&str], variables: &[(&str, &str)]) -> String {
         let words = launcher.words("python3", command.iter().map(|word| (*word).to_owned()).collect(), &[]);
         let (program, arguments) = words.split_first().unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -120,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_port_reaches_the_arguments_of_an_entrypoint() {
-        let launcher = Launcher { variables: Vec::new(), port: 1, workers: 1 };
+        let launcher = Launcher { variables: Vec::new(), port: 1, workers: 1, has_port: false };
         let program =
             |arguments: &[String]| launcher.words("python", vec!["a".to_owned()], arguments)[3].clone();
         assert!(program(&["--port=$PORT".to_owned()]).contains("replace(\"$PORT\", port)"));
@@ -128,8 +140,21 @@ mod tests {
     }
 
     #[test]
+    fn the_port_of_the_image_hides_no_variable_of_a_platform() {
+        let command = ["sh", "-c", "echo $UVICORN_PORT"];
+        for (variables, expected) in [
+            (&[("PORT", "8000")][..], "8000"),
+            (&[("PORT", "9000")], "9000"),
+            (&[("PORT", "8000"), ("WEBSITES_PORT", "80")], "80"),
+            (&[("PORT", "9000"), ("WEBSITES_PORT", "tcp://10.0.0.1:80")], "9000"),
+        ] {
+            assert_eq!(run_by(&launcher_of(true), &command, variables), expected, "{variables:?}");
+        }
+    }
+
+    #[test]
     fn the_command_behind_a_launcher_is_known() {
-        let launcher = Launcher { variables: Vec::new(), port: 1, workers: 1 };
+        let launcher = Launcher { variables: Vec::new(), port: 1, workers: 1, has_port: false };
         let words = launcher.words("python", vec!["a".to_owned(), "b".to_owned()], &[]);
         assert_eq!(launched(&words[1..]).unwrap(), ["a", "b"]);
         assert_eq!(launched(&["-IS".to_owned(), "-c".to_owned(), "1".to_owned(), "a".to_owned()]), None);

@@ -233,7 +233,9 @@ impl Serving<'_> {
         let is_named = words.iter().any(|name| command.iter().any(|word| word.contains(name)));
         let port = recipe.port;
         let workers = if recipe.reload { 1 } else { recipe.workers };
-        (is_named || !variables.is_empty()).then_some(Launcher { variables, port, workers })
+        // Another entrypoint of the container finds the port there.
+        let has_port = recipe.service.is_none() && !is_named && variables == ["PORT"];
+        (is_named || !variables.is_empty()).then_some(Launcher { variables, port, workers, has_port })
     }
 
     /// Returns the application as the server expects it. uvicorn and granian learn from a

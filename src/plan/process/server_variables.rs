@@ -75,10 +75,9 @@ impl Serving<'_> {
         }
     }
 
-    /// Sets a server's variable for the port. A launcher sets `PORT`, and an image that has the variable
-    /// would hide `WEBSITES_PORT`.
+    /// Sets a server's variable for the port. A launcher sets `PORT` by itself.
     fn set_port(&self, variable: &str, set: &mut dyn FnMut(&str, String)) {
-        if variable != "PORT" || self.launcher().is_none() {
+        if variable != "PORT" || self.launcher().is_none_or(|launcher| launcher.has_port) {
             set(variable, self.recipe.port.to_string());
         }
     }
