@@ -23,11 +23,11 @@ pub use crate::python::provision::ProvisionError;
 #[doc(inline)]
 pub use crate::python::requirements::closure::{ClosureError, MissingRequirement};
 #[doc(inline)]
+pub use crate::python::requirements::error::RequirementError;
+#[doc(inline)]
 pub use crate::python::requirements::pipfile::PipfileError;
 #[doc(inline)]
 pub use crate::python::requirements::pyproject::PyProjectError;
-#[doc(inline)]
-pub use crate::python::requirements::requirement::RequirementError;
 #[doc(inline)]
 pub use crate::python::requirements::requirements_txt::RequirementsError;
 #[doc(inline)]

@@ -22,16 +22,50 @@ struct Page {
 
 /// The page with the recipes, whose files it prints too.
 const RECIPES: &str = "recipes";
+/// The page with the list of [`PROJECTS`].
+const FRAMEWORKS: &str = "frameworks";
 /// The topic of the JSON schema, which is not a page.
 const SCHEMA: &str = "schema";
 const SCHEMA_TEXT: &str = include_str!("../../docs/settings.schema.json");
-const SCHEMA_ABOUT: &str = "JSON schema of [tool.ipo-oci], for editors";
 
-const PAGES: [Page; 12] = [
+/// Pages of one framework or server, by their topics; the page `frameworks` lists them.
+const PROJECTS: [(&str, &str); 24] = [
+    ("aiohttp", include_str!("../../docs/frameworks/aiohttp.md")),
+    ("blacksheep", include_str!("../../docs/frameworks/blacksheep.md")),
+    ("bottle", include_str!("../../docs/frameworks/bottle.md")),
+    ("connexion", include_str!("../../docs/frameworks/connexion.md")),
+    ("console-script", include_str!("../../docs/frameworks/console-script.md")),
+    ("dash", include_str!("../../docs/frameworks/dash.md")),
+    ("django", include_str!("../../docs/frameworks/django.md")),
+    ("falcon", include_str!("../../docs/frameworks/falcon.md")),
+    ("fastapi", include_str!("../../docs/frameworks/fastapi.md")),
+    ("flask", include_str!("../../docs/frameworks/flask.md")),
+    ("gradio", include_str!("../../docs/frameworks/gradio.md")),
+    ("litestar", include_str!("../../docs/frameworks/litestar.md")),
+    ("quart", include_str!("../../docs/frameworks/quart.md")),
+    ("sanic", include_str!("../../docs/frameworks/sanic.md")),
+    ("starlette", include_str!("../../docs/frameworks/starlette.md")),
+    ("streamlit", include_str!("../../docs/frameworks/streamlit.md")),
+    ("daphne", include_str!("../../docs/servers/daphne.md")),
+    ("fastapi-run", include_str!("../../docs/servers/fastapi-run.md")),
+    ("granian", include_str!("../../docs/servers/granian.md")),
+    ("gunicorn", include_str!("../../docs/servers/gunicorn.md")),
+    ("hypercorn", include_str!("../../docs/servers/hypercorn.md")),
+    ("uvicorn", include_str!("../../docs/servers/uvicorn.md")),
+    ("uwsgi", include_str!("../../docs/servers/uwsgi.md")),
+    ("waitress", include_str!("../../docs/servers/waitress.md")),
+];
+
+const PAGES: [Page; 13] = [
     Page {
         topic: "guide",
         about: "Tutorial: from an empty folder to a running container",
         text: include_str!("../../docs/guide.md"),
+    },
+    Page {
+        topic: FRAMEWORKS,
+        about: "Frameworks and servers, each with a project: `help flask`",
+        text: include_str!("../../docs/frameworks/README.md"),
     },
     Page {
         topic: "from-dockerfile",
@@ -40,7 +74,7 @@ const PAGES: [Page; 12] = [
     },
     Page {
         topic: "settings",
-        about: "Keys of [tool.ipo-oci], flags and variables, with defaults",
+        about: "Keys of [tool.ipo-oci], flags, variables; as JSON: `schema`",
         text: include_str!("../../docs/settings.md"),
     },
     Page {
@@ -124,7 +158,7 @@ pub(super) fn topics() -> String {
     let width = PAGES.iter().map(|page| page.topic.len()).max().unwrap_or(0);
     let mut text = "Topics, printed by `ipo-oci help TOPIC`:".to_owned();
     let pages = PAGES.iter().map(|page| (page.topic, page.about));
-    for (topic, about) in pages.chain([(SCHEMA, SCHEMA_ABOUT)]) {
+    for (topic, about) in pages {
         let _ = write!(text, "\n  {topic:width$}  {about}");
     }
     text
@@ -134,6 +168,7 @@ pub(super) fn topics() -> String {
 pub(super) fn with_names(command: Command) -> Command {
     let topics =
         PAGES.iter().map(|page| page.topic).chain([SCHEMA]).filter(|topic| !COMMANDS.contains(topic));
+    let topics = topics.chain(PROJECTS.map(|(topic, _)| topic));
     let names: Vec<&str> = COMMANDS.into_iter().chain(topics).collect();
     command.mut_subcommand("help", |help| {
         help.mut_arg("name", |argument| argument.value_parser(PossibleValuesParser::new(names)))
@@ -156,9 +191,7 @@ pub(crate) fn run(
     }
     program.build();
     let names = arguments.name.iter().chain(&arguments.subcommand);
-    let page = PAGES
-        .iter()
-        .find(|page| Some(page.topic) == arguments.name.as_deref() && arguments.subcommand.is_none());
+    let page = arguments.name.as_deref().filter(|_| arguments.subcommand.is_none()).and_then(text_of);
     let mut command = Some(&mut program);
     let mut known = "ipo-oci".to_owned();
     for name in names {
@@ -189,7 +222,7 @@ pub(crate) fn run(
         if !text.is_empty() {
             text.push('\n');
         }
-        text += &markdown::render(page.text, terminal::width(), style, &link);
+        text += &markdown::render(page, terminal::width(), style, &link);
     }
     terminal.bytes(text.as_bytes())
 }
@@ -205,9 +238,16 @@ fn link(destination: &str) -> Option<String> {
     if let Some(recipe) = destination.strip_prefix("../layers/").and_then(|file| file.strip_suffix(".toml")) {
         return Some(format!("ipo-oci help {RECIPES} {recipe}"));
     }
-    let file = destination.split('#').next()?;
-    let page = PAGES.iter().find(|page| file.strip_suffix(".md") == Some(page.topic))?;
-    Some(format!("ipo-oci help {}", page.topic))
+    let file = destination.split('#').next()?.trim_start_matches("../");
+    let file = file.strip_prefix("frameworks/").or_else(|| file.strip_prefix("servers/")).unwrap_or(file);
+    let topic = if file == "README.md" { FRAMEWORKS } else { file.strip_suffix(".md")? };
+    text_of(topic).map(|_| format!("ipo-oci help {topic}"))
+}
+
+/// Returns the page about a topic.
+fn text_of(topic: &str) -> Option<&'static str> {
+    let pages = PAGES.iter().map(|page| (page.topic, page.text)).chain(PROJECTS);
+    pages.into_iter().find(|(known, _)| *known == topic).map(|(_, text)| text)
 }
 
 #[cfg(test)]
@@ -216,11 +256,11 @@ mod tests {
 
     #[test]
     fn pages_link_to_printed_files_only() {
-        for page in PAGES {
-            let files = page.text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for (topic, text) in PAGES.iter().map(|page| (page.topic, page.text)).chain(PROJECTS) {
+            let files = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
             let is_image = |file: &str| [".png", ".svg"].iter().any(|suffix| file.ends_with(suffix));
             for file in files.filter(|file| !file.is_empty() && !is_image(file)) {
-                assert!(link(file).is_some(), "{}: {file}", page.topic);
+                assert!(link(file).is_some(), "{topic}: {file}");
             }
         }
     }

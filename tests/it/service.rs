@@ -71,8 +71,7 @@ fn a_gunicorn_image_has_no_uvicorn_variables() {
     let image = gunicorn.image(&[]);
     let env = image.config["config"]["Env"].to_string();
     assert!(!env.contains("UVICORN"), "{env}");
-    // The launcher sets it.
-    assert_eq!(variable(&image, "PORT"), None);
+    assert_eq!(variable(&image, "PORT").as_deref(), Some("8000"));
     assert_eq!(variable(&image, "WEB_CONCURRENCY").as_deref(), Some("4"));
     assert!(image.config["config"]["Healthcheck"].to_string().contains("/health"), "{:#}", image.config);
     assert!(image.config["config"]["ExposedPorts"]["8000/tcp"].is_object(), "{:#}", image.config);

@@ -13,10 +13,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::declaration::{Declaration, DependencySelection};
+use super::error::RequirementError;
 use super::marker::Environment;
 use super::pipfile::{Pipfile, PipfileError};
 use super::pyproject::{PyProject, PyProjectError};
-use super::requirement::{Requirement, RequirementError};
+use super::requirement::Requirement;
 use super::requirements_txt::{self, RequirementTarget, RequirementsError};
 use crate::error::{Advice, FileError};
 use crate::printable;

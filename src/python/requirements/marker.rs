@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifier};
 
-use super::requirement::RequirementError;
+use super::error::RequirementError;
 use crate::python::environment::version::PythonVersion;
 use crate::python::metadata::name::normalize;
 

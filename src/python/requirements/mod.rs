@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`declaration`] | the file that declares the dependencies |
 //! | [`requirement`] | a dependency specifier |
+//! | [`error`] | the error of a specifier |
 //! | [`marker`] | the condition of a requirement |
 //! | [`pipfile`] | Pipenv's `Pipfile` |
 //! | [`poetry`] | Poetry's version constraints |
@@ -13,6 +14,7 @@
 
 pub mod closure;
 pub mod declaration;
+pub mod error;
 pub mod marker;
 pub mod pipfile;
 pub mod poetry;

@@ -11,7 +11,8 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Value;
 
-use super::requirement::{Requirement, RequirementError};
+use super::error::RequirementError;
+use super::requirement::Requirement;
 use super::requirements_txt::RequirementTarget;
 use crate::error::TomlError;
 use crate::python::metadata::name::normalize;

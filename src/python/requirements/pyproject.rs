@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use super::requirement::{Requirement, RequirementError};
+use super::error::RequirementError;
+use super::requirement::Requirement;
 use crate::error::TomlError;
 use crate::python::metadata::name::normalize;
 

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use pep440_rs::{Version, VersionSpecifiers};
 
+use super::error::RequirementError;
 use super::marker::Marker;
 use crate::python::metadata::name::normalize;
 
@@ -36,11 +37,6 @@ pub struct Requirement {
     pub marker: Option<Marker>,
     text: String,
 }
-
-/// The reason that a requirement is invalid, without the requirement.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct RequirementError(pub(crate) String);
 
 impl Requirement {
     /// Parses a `Requires-Dist` of older tools, such as `foo (>1.0.*)`, without its versions.

@@ -9,7 +9,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::requirement::{Requirement, RequirementError};
+use super::error::RequirementError;
+use super::requirement::Requirement;
 use crate::error::FileError;
 use crate::printable;
 use crate::python::environment::error::VenvError;
