@@ -137,8 +137,17 @@ impl StartCheck<'_> {
             Ok(()) if search.unknown.get() => Ok(StartVerdict::Unknown),
             Ok(()) => Ok(StartVerdict::Good),
             Err(StartFailure { needed, fault }) => {
-                let help = self.help(needed.as_ref().map_or(program, |needed| &needed.program), &fault);
-                Err(StartError { role, program: program.clone(), needed, fault, help })
+                // The user did not name the launcher.
+                let named = match launcher::launched(arguments) {
+                    Some([next, ..])
+                        if search.start(program, Lookup::Path, &[], INTERPRETERS_LIMIT).is_ok() =>
+                    {
+                        next
+                    }
+                    _ => program,
+                };
+                let help = self.help(needed.as_ref().map_or(named, |needed| &needed.program), &fault);
+                Err(StartError { role, program: named.clone(), needed, fault, help })
             }
         }
     }

@@ -128,7 +128,16 @@ fn gunicorn(found: &mut CommandSettings, options: &[GivenOption<'_>]) {
     for option in options {
         match (option.name, option.value) {
             ("-b" | "--bind" | "-k" | "--worker-class" | "--chdir" | "--reload" | "--daemon" | "-D", _)
+            // The process is user 1000 from its start, and has no folder for these files.
+            | ("-u" | "--user" | "-g" | "--group" | "-p" | "--pid", _)
             | ("-c" | "--config", Some("gunicorn.conf.py" | "./gunicorn.conf.py")) => {}
+            ("--access-logfile" | "--error-logfile" | "--log-file", Some(path))
+                if path.starts_with('/') && !path.starts_with("/dev/") => {}
+            ("-e" | "--env", Some(variable)) => {
+                if let Some((name, value)) = variable.split_once('=') {
+                    found.set(&["env", name], ProposedValue::Text(value.to_owned()), &shown(option));
+                }
+            }
             (_, Some(value)) if value.contains(PORT) => {}
             ("-w" | "--workers", value) => {
                 if let Some(value) = number(value) {

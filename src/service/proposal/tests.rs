@@ -37,6 +37,14 @@ fn options_of_servers_become_settings() {
         settings("gunicorn -w 2 -k gevent --timeout 90 --access-logfile - -b :$PORT a:b", true),
         ["workers = 2", "env.GUNICORN_CMD_ARGS = \"--timeout 90 --access-logfile -\""]
     );
+    // The image has no other users and no folder for logs.
+    assert_eq!(
+        settings(
+            "gunicorn -w 2 --user www-data -g www-data --pid /run/x.pid --error-logfile /var/log/x --log-file /dev/stdout -e A=b a:b",
+            true
+        ),
+        ["workers = 2", "env.A = \"b\"", "env.GUNICORN_CMD_ARGS = \"--log-file /dev/stdout\""]
+    );
     assert_eq!(settings("uvicorn a:b --port 8000 --workers 4 --reload --proxy-headers", true), [""; 0]);
 }
 
