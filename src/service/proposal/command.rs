@@ -122,15 +122,32 @@ fn uvicorn(found: &mut CommandSettings, options: &[GivenOption<'_>]) {
     }
 }
 
+/// Options of gunicorn that an image has by itself, or that it cannot have: the process is user 1000 from
+/// its start, and has no folder for a file with its number.
+const DROPPED_BY_IMAGES: [&str; 14] = [
+    "-b",
+    "--bind",
+    "-k",
+    "--worker-class",
+    "--chdir",
+    "--reload",
+    "--daemon",
+    "-D",
+    "-u",
+    "--user",
+    "-g",
+    "--group",
+    "-p",
+    "--pid",
+];
+
 /// Adds the settings for options of gunicorn 27. Options without a key go to `GUNICORN_CMD_ARGS`.
 fn gunicorn(found: &mut CommandSettings, options: &[GivenOption<'_>]) {
     let mut rest = Vec::new();
     for option in options {
         match (option.name, option.value) {
-            ("-b" | "--bind" | "-k" | "--worker-class" | "--chdir" | "--reload" | "--daemon" | "-D", _)
-            // The process is user 1000 from its start, and has no folder for these files.
-            | ("-u" | "--user" | "-g" | "--group" | "-p" | "--pid", _)
-            | ("-c" | "--config", Some("gunicorn.conf.py" | "./gunicorn.conf.py")) => {}
+            (option, _) if DROPPED_BY_IMAGES.contains(&option) => {}
+            ("-c" | "--config", Some("gunicorn.conf.py" | "./gunicorn.conf.py")) => {}
             ("--access-logfile" | "--error-logfile" | "--log-file", Some(path))
                 if path.starts_with('/') && !path.starts_with("/dev/") => {}
             ("-e" | "--env", Some(variable)) => {
