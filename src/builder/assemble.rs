@@ -148,10 +148,9 @@ impl Builder {
         progress: &dyn Progress,
     ) -> Result<Assembled, BuildError> {
         let (mut recipe, mut others) = self.resolve_all()?;
-        let selected = self.select_server(&mut recipe, &mut others);
-        if let Some(warning) = &selected.warning {
-            progress.warn(warning.clone());
-        }
+        let existing = self.existing_environment(&self.target_platform(&recipe));
+        let selected = self.select_server(&mut recipe, &mut others, existing.as_deref());
+        selected.warning.iter().for_each(|warning| progress.warn(warning.clone()));
         let created = self.epoch.unwrap_or(CONSTANT_TIME);
         let created_text =
             rfc3339(created).ok().filter(|_| created >= 0).ok_or(BuildError::Epoch(created))?;

@@ -12,6 +12,12 @@ use crate::service::hints::Hints;
 use crate::settings::PythonRequest;
 
 impl Builder {
+    /// Returns the directory of an environment that need not be made.
+    pub(super) fn existing_environment(&self, platform: &Platform) -> Option<PathBuf> {
+        let named = self.venvs.get(platform).or(self.venv.as_ref());
+        venv::find(named.map(PathBuf::as_path), &self.root, self.active_venv.as_deref())
+    }
+
     /// Returns the directory of the environment: the named one, `.venv` in the project, the active
     /// one, or one made in the cache directory or else in `work`.
     pub(super) fn environment(
@@ -21,9 +27,7 @@ impl Builder {
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<PathBuf, BuildError> {
-        let named = self.venvs.get(platform).or(self.venv.as_ref());
-        let found = venv::find(named.map(PathBuf::as_path), &self.root, self.active_venv.as_deref());
-        if let Some(folder) = found {
+        if let Some(folder) = self.existing_environment(platform) {
             return Ok(folder);
         }
         let hints = Hints::read(&self.root);

@@ -33,7 +33,7 @@ pub struct Explanation {
     /// The reason if there is no complete answer.
     pub error: Option<BuildError>,
     /// Settings that follow from the source: processes and prepared files.
-    pub proposed: Vec<ProposedSetting>,
+    pub(crate) proposed: Vec<ProposedSetting>,
 }
 
 /// Returns true if a command of the repository is that of the process `name`.
@@ -64,7 +64,7 @@ impl Builder {
     /// If the settings or the source cannot be read. A service that is not found is part of the result.
     pub fn explain(&self) -> Result<Explanation, BuildError> {
         let mut recipe = self.resolve()?;
-        let selected = self.select_server(&mut recipe, &mut []);
+        let selected = self.select_server(&mut recipe, &mut [], None);
         let (listing, _) = self.listing(&recipe, None)?;
         let included = self.declared(&recipe.dependencies());
         let distributions =

@@ -32,6 +32,7 @@ mod plan_cache;
 mod planned_files;
 mod planner;
 mod prepare;
+mod propose;
 mod python;
 mod recipes;
 mod remote_cache;
@@ -64,8 +65,6 @@ pub use prepare::{PrepareError, Preparing};
 
 #[doc(inline)]
 pub use crate::context::IgnoreSource;
-#[doc(inline)]
-pub use crate::service::{ProposedSetting, ProposedValue};
 
 use assemble::Assembled;
 use built::BuildContext;

@@ -1,7 +1,10 @@
 //! The optional dependencies with the project's server: selected if the settings select none.
 
+use std::path::Path;
+
 use super::{BuildError, Builder};
 use crate::progress::Warning;
+use crate::python::Venv;
 use crate::recipe::{Recipe, SERVICE};
 use crate::service::dependencies::{OptionalServer, find, installed_by, usual};
 use crate::service::hints::Hints;
@@ -9,7 +12,13 @@ use crate::service::server::ServerKind;
 
 impl Builder {
     /// Selects the optional dependencies with the server in all recipes, if the settings select none.
-    pub(super) fn select_server(&self, recipe: &mut Recipe, others: &mut [Recipe]) -> SelectedServer {
+    /// An `existing` environment has to have the server: its other distributions may bring one.
+    pub(super) fn select_server(
+        &self,
+        recipe: &mut Recipe,
+        others: &mut [Recipe],
+        existing: Option<&Path>,
+    ) -> SelectedServer {
         // All processes share the environment of `web`.
         if recipe.is_selection_set || !recipe.compiled_for.iter().any(|word| word == SERVICE) {
             return SelectedServer::default();
@@ -20,11 +29,13 @@ impl Builder {
         };
         let hints = Hints::read(&self.root);
         found.extend(hints.dockerfile.as_ref().and_then(|dockerfile| installed_by(dockerfile, server)));
-        if found.is_empty() {
-            return SelectedServer::default();
+        let advised = found.first().cloned();
+        if let Some(venv) = existing.filter(|_| advised.is_some()).and_then(|folder| Venv::open(folder).ok())
+        {
+            found.retain(|part| venv.distribution(part.server).is_some());
         }
         let Some(part) = usual(&found, hints.dockerfile.as_ref()) else {
-            return SelectedServer { warning: None, advised: found.into_iter().next() };
+            return SelectedServer { warning: None, advised };
         };
         for recipe in std::iter::once(recipe).chain(others) {
             let mut selection = recipe.dependencies();

@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ipo_oci::atomic_file;
-use ipo_oci::builder::cause::ServiceError;
-use ipo_oci::builder::{BuildError, Builder};
+use ipo_oci::builder::Builder;
 use ipo_oci::context::{Context, Detail, Dockerignore, IgnoreSource};
 use ipo_oci::error::{Advice, FileError};
-use ipo_oci::project::{Project, UNNAMED};
-use ipo_oci::recipe::Target;
-use ipo_oci::service::{Proposal, ProposalContext, ProposedSetting, ProposedValue};
+use ipo_oci::service::{Proposal, ProposedValue};
 use ipo_oci::settings::{Settings, human_size};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Key, Table, Value};
 
@@ -65,31 +62,7 @@ impl Advice for InitError {
 pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), Failure> {
     let root = arguments.context.as_path();
     // Invalid settings are reported before any file is written.
-    let explanation = Builder::from_project(root)?.explain()?;
-    let unexplained = explanation.error;
-    let project = Project::read(root)?;
-    // Another application or command is no remedy for a missing server.
-    let finds_service = !matches!(&unexplained, Some(BuildError::Application(_)));
-    let defaults = Target::Runtime.settings()?;
-    let mut proposal = ProposalContext {
-        root,
-        dockerfile: arguments.from.as_deref(),
-        finds_service,
-        scripts: &project.scripts,
-        defaults: &defaults,
-        of_source: &explanation.proposed,
-    }
-    .propose()?;
-    if let Some(BuildError::Service(error)) = &unexplained {
-        server(&mut proposal, error);
-    }
-    let is_service =
-        |setting: &ProposedSetting| ["app", "entrypoint", "with"].contains(&setting.path[0].as_str());
-    if let Some(error) = unexplained.filter(|_| !proposal.settings.iter().any(is_service)) {
-        let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
-        proposal.open.insert(0, format!("{error}{help}"));
-    }
-    name(&mut proposal, &project, root);
+    let proposal = Builder::from_project(root)?.propose(arguments.from.as_deref())?;
     let path = root.join(PYPROJECT);
     let before = read(&path)?;
     let mut document = before.clone().unwrap_or_default().parse::<DocumentMut>().map_err(|error| {
@@ -105,7 +78,7 @@ pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), 
     }
     if arguments.print {
         terminal.report(&report);
-        terminal.report(&open(&proposal, &project));
+        terminal.report(&open(&proposal));
         return terminal.result(&table(&after));
     }
     if added.is_empty() {
@@ -116,35 +89,9 @@ pub(crate) fn run(arguments: &InitArguments, terminal: &Terminal) -> Result<(), 
         let _ = writeln!(report, "{verb} {}: {}", path.display(), added.join(", "));
     }
     ignore_file(root, &mut report)?;
-    report.push_str(&open(&proposal, &project));
+    report.push_str(&open(&proposal));
     report.push_str("next: ipo-oci build --dry-run\n");
     terminal.result(&report)
-}
-
-/// Adds the requirement of a server that the project's dependencies lack.
-fn server(proposal: &mut Proposal, error: &ServiceError) {
-    if let ServiceError::NoServer { what, requirement: Some(requirement), .. } = error {
-        let reason = format!("{what}, and no dependency of the project serves it");
-        let value = ProposedValue::List(vec![requirement.clone()]);
-        proposal.settings.insert(0, ProposedSetting::new(&["with"], value, reason));
-    }
-}
-
-/// Adds the folder's name for a project without a name.
-fn name(proposal: &mut Proposal, project: &Project, root: &Path) {
-    let folder = root.canonicalize().ok().and_then(|root| Some(root.file_name()?.to_str()?.to_lowercase()));
-    let is_name = |name: &String| {
-        name.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && name.ends_with(|last: char| last.is_ascii_alphanumeric())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    if let Some(folder) = folder.filter(is_name)
-        && project.name.is_empty()
-        && project.settings.name.is_none()
-    {
-        let reason = format!("the folder's name; without it, the image is named `{UNNAMED}`");
-        proposal.settings.insert(0, ProposedSetting::new(&["name"], ProposedValue::Text(folder), reason));
-    }
 }
 
 fn read(path: &Path) -> Result<Option<String>, FileError> {
@@ -276,15 +223,10 @@ fn print_instructions(report: &mut String, proposal: &Proposal) {
 }
 
 /// Returns the facts that could not be found out, one a line.
-fn open(proposal: &Proposal, project: &Project) -> String {
+fn open(proposal: &Proposal) -> String {
     let mut open = String::new();
     for line in &proposal.open {
         let _ = writeln!(open, "open: {line}");
-    }
-    let has_check =
-        proposal.settings.iter().any(|setting| setting.path.first().is_some_and(|key| key == "healthcheck"));
-    if !has_check && project.settings.healthcheck.is_none() {
-        open.push_str("open: no file names a path for the health check, so it requests `/`; write `healthcheck = \"/PATH\"` for another\n");
     }
     open
 }

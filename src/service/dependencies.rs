@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::distributions::with_implied;
-use super::hints::dockerfile::Dockerfile;
+use super::hints::dockerfile::{Dockerfile, Instruction};
 use crate::python::requirements::closure::{DeclaredDependencies, DependencySource, read_pyproject};
 use crate::python::requirements::declaration::{Declaration, DependencySelection};
 use crate::python::requirements::requirement::Requirement;
@@ -232,23 +232,24 @@ pub(crate) fn find(
 /// Returns the server that the Dockerfile installs by its name; `server` as for [`find`].
 pub(crate) fn installed_by(dockerfile: &Dockerfile, server: Option<&[&str]>) -> Option<OptionalServer> {
     let wanted = server.unwrap_or(&SERVERS);
-    install_commands(dockerfile).iter().find_map(|text| installed_server(text, wanted))
+    let mut commands = dockerfile.runs().flat_map(|run| dockerfile.programs_in(run));
+    commands.find_map(|words| installed_server(&words, wanted))
 }
 
-/// Returns the server that `pip install` in an instruction names: `pip install gunicorn==23.0.0`.
-fn installed_server(text: &str, wanted: &[&str]) -> Option<OptionalServer> {
-    let commands = text.split(['&', ';', '|']).filter_map(|command| {
-        let (_, words) = ["pip install ", "pip3 install ", "pip wheel "]
-            .into_iter()
-            .find_map(|installer| command.split_once(installer))?;
-        Some(words)
-    });
-    commands.flat_map(str::split_whitespace).find_map(|word| {
-        let word = word.trim_matches(['"', '\'']);
+/// Returns the server that a command names: `pip install gunicorn==23.0.0`.
+fn installed_server(words: &[String], wanted: &[&str]) -> Option<OptionalServer> {
+    let is_pip = |pair: &[String]| match pair {
+        [program, action] => {
+            ["pip", "pip3"].contains(&program.as_str()) && ["install", "wheel"].contains(&action.as_str())
+        }
+        _ => false,
+    };
+    let at = words.windows(2).position(is_pip)?;
+    words.iter().skip(at + 2).find_map(|word| {
         let requirement = word.parse::<Requirement>().ok()?;
         let server =
             SERVERS.into_iter().find(|server| *server == requirement.name && wanted.contains(server))?;
-        Some(OptionalServer { part: DependencyPart::Requirement(word.to_owned()), server })
+        Some(OptionalServer { part: DependencyPart::Requirement(word.clone()), server })
     })
 }
 
@@ -279,8 +280,7 @@ pub(crate) fn usual<'a>(
 
 /// Returns the texts of the instructions that install distributions.
 fn install_commands(dockerfile: &Dockerfile) -> Vec<String> {
-    let runs = dockerfile.instructions.iter().filter(|(instruction, _)| instruction.keyword == "RUN");
-    let texts = runs.map(|(instruction, _)| instruction.text());
+    let texts = dockerfile.runs().map(Instruction::text);
     texts.filter(|text| INSTALLERS.iter().any(|command| text.contains(command))).collect()
 }
 

@@ -21,5 +21,6 @@ pub use error::ServiceError;
 pub use find::Finding;
 pub(crate) use find::{Program, ServiceSearch, StartHint};
 pub use hints::{dockerfile_instructions, fuzz};
-pub use proposal::{Fate, InstructionFate, Proposal, ProposalContext, ProposedSetting, ProposedValue};
+pub(crate) use proposal::ProposalContext;
+pub use proposal::{Fate, InstructionFate, Proposal, ProposedSetting, ProposedValue};
 pub(crate) use server::{Bind, Server};

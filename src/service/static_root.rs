@@ -50,7 +50,7 @@ impl StaticRoot {
         let (module, value) =
             modules.iter().find_map(|module| Some((module, module.values.get("STATIC_ROOT")?)))?;
         let mut evaluation = Evaluation { modules: &modules, variable: None, steps: 0 };
-        let path = evaluation.path(module, value)?;
+        let path = evaluation.path(module, value)?.normalized()?;
         let line = module.line_of(value);
         let is_inside = path.is_absolute || !path.parts.is_empty();
         is_inside.then(|| Self {
@@ -96,34 +96,36 @@ impl SettingsModule {
 
 impl FolderPath {
     fn of(text: &str) -> Self {
-        let mut path = Self { is_absolute: text.starts_with('/'), parts: Vec::new() };
-        path.append(text);
-        path
+        let parts = text.split('/').filter(|part| !part.is_empty() && *part != ".");
+        Self { is_absolute: text.starts_with('/'), parts: parts.map(str::to_owned).collect() }
     }
 
-    /// Appends the folders of a relative path. A path that leaves the source has no folders.
-    fn append(&mut self, text: &str) {
-        for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
-            if part == ".." {
-                self.parts.pop();
-            } else {
-                self.parts.push(part.to_owned());
-            }
-        }
-    }
-
-    fn join(mut self, other: &Self) -> Self {
+    fn join(mut self, other: Self) -> Self {
         if other.is_absolute {
-            return other.clone();
+            return other;
         }
-        self.parts.extend(other.parts.iter().cloned());
+        self.parts.extend(other.parts);
         self
     }
 
+    /// Returns the path without `..`, or `None` for one that leaves the source.
+    fn normalized(self) -> Option<Self> {
+        let mut parts: Vec<String> = Vec::new();
+        for part in self.parts {
+            if part == ".." {
+                parts.pop()?;
+            } else {
+                parts.push(part);
+            }
+        }
+        Some(Self { parts, ..self })
+    }
+
     /// Returns the folder `levels` above, or `None` above the source.
-    fn parent(mut self, levels: usize) -> Option<Self> {
-        self.parts.truncate(self.parts.len().checked_sub(levels)?);
-        Some(self)
+    fn parent(self, levels: usize) -> Option<Self> {
+        let mut path = self.normalized()?;
+        path.parts.truncate(path.parts.len().checked_sub(levels)?);
+        Some(path)
     }
 
     fn text(&self) -> String {
@@ -157,7 +159,7 @@ impl Evaluation<'_> {
             }
             Expr::BinOp(operation) if operation.op == Operator::Div => {
                 let left = self.path(module, &operation.left)?;
-                Some(left.join(&self.path(module, &operation.right)?))
+                Some(left.join(self.path(module, &operation.right)?))
             }
             // `environ.get("STATIC_ROOT") or BASE_DIR / "static"`: the value without the variable.
             Expr::BoolOp(operation) if operation.op == ast::BoolOp::Or => {
@@ -218,16 +220,7 @@ impl Evaluation<'_> {
     }
 
     fn joined(&mut self, module: &SettingsModule, first: FolderPath, rest: &[Expr]) -> Option<FolderPath> {
-        rest.iter().try_fold(first, |path, part| {
-            let Expr::StringLiteral(text) = part else { return Some(path.join(&self.path(module, part)?)) };
-            let text = text.value.to_str();
-            if text.starts_with('/') {
-                return Some(FolderPath::of(text));
-            }
-            let mut path = path;
-            path.append(text);
-            Some(path)
-        })
+        rest.iter().try_fold(first, |path, part| Some(path.join(self.path(module, part)?)))
     }
 }
 
@@ -283,6 +276,8 @@ mod tests {
                 "static/x",
             ),
             ("BASE_DIR = Path(__file__).parent.parent.parent\nSTATIC_ROOT = BASE_DIR.joinpath('a')", "a"),
+            ("STATIC_ROOT = Path(__file__).parent / '..' / 'static'", "shop/static"),
+            ("STATIC_ROOT = Path(__file__).parent.parent / '../static'", "static"),
             ("STATIC_ROOT = '/var/www/static/'", "/var/www/static"),
             ("STATIC_ROOT = os.path.join('/srv', 'x')", "/srv/x"),
             ("STATIC_ROOT = os.environ.get('STATICS', 'collected')", "collected STATICS"),
@@ -306,6 +301,7 @@ mod tests {
             "STATIC_ROOT = Path(__file__).parents[7] / 'a'",
             "A = B\nB = A\nSTATIC_ROOT = A",
             "STATIC_ROOT = x or 'static'",
+            "STATIC_ROOT = Path(__file__).parent / '../../../static'",
             "STATIC_ROOT = (",
         ] {
             assert_eq!(evaluated(text), None, "{text}");

@@ -259,3 +259,25 @@ fn a_project_script_imports_its_module() {
     fs_err::write(&script, format!("#!{}\n", Path::new("/bin/true").display())).unwrap();
     refuses(&own.try_build(&[]), &["pkg/cli.py", "the image starts with it"]);
 }
+
+#[test]
+fn an_environment_of_the_project_need_not_have_the_optional_server() {
+    let flask = "import flask\napp = flask.Flask('svc')\n";
+    let groups = "certificates = false\n[dependency-groups]\nprod = [\"gunicorn\"]\n";
+    let project = |installed: &[&str]| {
+        let project = project(&["flask"], &[("main.py", flask)], groups);
+        for name in installed {
+            add_stand_in(&project.path().join(".venv"), name, "");
+        }
+        project
+    };
+    // Without the group, another distribution may be the server.
+    let outcome = project(&[]).try_build(&[]);
+    let advice = "write groups = [\"prod\"] to [tool.ipo-oci] for gunicorn of the group `prod`";
+    refuses(&outcome, &["server not found", advice]);
+    let whole = project(&["gunicorn"]);
+    let outcome = whole.build(&[]);
+    assert!(outcome.stderr.contains("group `prod`: included: it has gunicorn"), "{}", outcome.describe());
+    let command = whole.layout().only().config["config"]["Entrypoint"].to_string();
+    assert!(command.contains("/app/.venv/bin/gunicorn"), "{command}");
+}

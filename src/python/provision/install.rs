@@ -16,6 +16,7 @@ use super::{
 use crate::error::FileError;
 use crate::progress::Warning;
 use crate::python::environment::config::Config;
+use crate::python::environment::venv::Venv;
 use crate::python::metadata::name::normalize;
 use crate::python::requirements::closure::{ClosureError, DeclaredDependencies, read_pipfile};
 use crate::python::requirements::declaration::DefaultGroups;
@@ -110,7 +111,8 @@ impl Provision<'_> {
             warnings.push(Warning::new(kind.file(), message).with_help(format!("run `{}`", kind.command())));
         }
         let outcome = self.install_locked(installation, &locked).and_then(|()| {
-            let lines = left_out::requirements(kind, &locked, installation.root, &environment);
+            let Ok(venv) = Venv::open(installation.root) else { return Ok(()) };
+            let lines = left_out::requirements(kind, &locked, &venv, &environment);
             self.install_lines(installation, &lines)
         });
         match outcome {

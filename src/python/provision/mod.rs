@@ -50,6 +50,7 @@ use crate::error::FileError;
 use crate::printable;
 use crate::progress::{Activity, Progress, Step, Warning};
 use crate::python::environment::config::Config;
+use crate::python::environment::venv::Venv;
 use crate::python::environment::version::PythonVersion;
 use crate::python::interpreter::{FoundInterpreters, Interpreter, InterpreterSearch};
 use crate::python::requirements::closure::{ClosureError, DeclaredDependencies, read_pyproject};
@@ -519,7 +520,9 @@ impl Provision<'_> {
     /// Installs an older setuptools if a distribution needs its module `pkg_resources`.
     fn pkg_resources(&self, installation: &Installation<'_>) -> Result<Option<Warning>, ProvisionError> {
         let environment = marker_environment(installation.root);
-        let Some(name) = pkg_resources::importer(installation.root, &environment) else { return Ok(None) };
+        let venv = Venv::open(installation.root).ok();
+        let importer = venv.and_then(|venv| pkg_resources::importer(&venv, &environment));
+        let Some(name) = importer else { return Ok(None) };
         let older = format!("setuptools<{}", left_out::WITHOUT_PKG_RESOURCES);
         self.install_lines(installation, &older)?;
         let message =

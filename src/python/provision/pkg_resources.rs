@@ -6,30 +6,32 @@
 
 use std::path::Path;
 
-use super::left_out::metadata_files;
-use crate::python::metadata::core_metadata::Metadata;
+use crate::python::environment::distribution::Distribution;
+use crate::python::environment::venv::Venv;
 use crate::python::requirements::marker::Environment;
 use crate::python::requirements::requirement::Requirement;
 
-/// Returns the name of a distribution in the environment `root` that requires setuptools and imports
-/// `pkg_resources`, if the installed setuptools does not have that.
-pub(super) fn importer(root: &Path, environment: &Environment) -> Option<String> {
-    metadata_files(root).into_iter().find_map(|file| {
-        let info = file.parent()?;
-        let site = info.parent()?;
-        if !site.join("setuptools").is_dir() || site.join("pkg_resources").exists() {
-            return None;
-        }
-        let metadata = Metadata::parse(&std::fs::read(&file).ok()?).ok()?;
-        let requirements = metadata.requires_dist.iter().filter_map(|text| Requirement::parse_lenient(text));
-        let mut applicable = requirements
-            .filter(|one| one.marker.as_ref().is_none_or(|marker| marker.holds(environment, &[])));
-        applicable.any(|one| one.name == "setuptools").then_some(())?;
-        let record = std::fs::read_to_string(info.join("RECORD")).ok()?;
-        let mut modules =
-            record.lines().filter_map(|line| line.split(',').next().filter(|path| path.ends_with(".py")));
-        modules.any(|path| imports(&site.join(path))).then_some(metadata.name)
-    })
+/// Returns the name of a distribution of `venv` that requires setuptools and imports `pkg_resources`, if
+/// the installed setuptools does not have that.
+pub(super) fn importer(venv: &Venv, environment: &Environment) -> Option<String> {
+    let setuptools = venv.distribution("setuptools")?;
+    if setuptools.files.keys().any(|place| place.ends_with("/pkg_resources/__init__.py")) {
+        return None;
+    }
+    let requires_setuptools = |distribution: &&Distribution| {
+        let texts = distribution.metadata.requires_dist.iter();
+        let mut requirements = texts.filter_map(|text| Requirement::parse_lenient(text));
+        requirements.any(|one| {
+            one.name == setuptools.name.as_ref()
+                && one.marker.as_ref().is_none_or(|marker| marker.holds(environment, &[]))
+        })
+    };
+    let imports_it = |distribution: &&Distribution| {
+        let mut modules = distribution.files.keys().filter(|place| place.ends_with(".py"));
+        modules.any(|place| imports(&venv.root.join(place)))
+    };
+    let found = venv.distributions.iter().filter(requires_setuptools).find(imports_it)?;
+    Some(found.name.to_string())
 }
 
 fn imports(file: &Path) -> bool {
@@ -44,33 +46,23 @@ fn imports(file: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::python::environment::version::PythonVersion;
+    use crate::python::testing::FakeVenv;
 
     #[test]
     fn finds_a_distribution_that_needs_an_older_setuptools() {
         let version = PythonVersion { major: 3, minor: 11, micro: None, free_threaded: false };
         let environment = Environment::new(version, "x86_64");
-        let found = |requires: &str, module: &str, other: Option<&str>| {
-            let root = tempfile::tempdir().unwrap();
-            let site = root.path().join("lib/python3.11/site-packages");
-            for (path, text) in [
-                ("a-1.dist-info/METADATA", format!("Name: a\nVersion: 1\n{requires}\n").as_str()),
-                ("a-1.dist-info/RECORD", "a.py,,\n"),
-                ("a.py", module),
-                ("setuptools/__init__.py", ""),
-            ]
-            .into_iter()
-            .chain(other.map(|path| (path, "")))
-            {
-                fs_err::create_dir_all(site.join(path).parent().unwrap()).unwrap();
-                fs_err::write(site.join(path), text).unwrap();
-            }
-            importer(root.path(), &environment)
+        let found = |requires: &str, module: &str, other: &[(&str, &str)]| {
+            let mut fake = FakeVenv::new();
+            fake.install("a", "1", &[requires], &[("a.py", module)]);
+            fake.install("setuptools", "82", &[], &[&[("setuptools/__init__.py", "")], other].concat());
+            importer(&fake.open(), &environment)
         };
-        let (requires, module) = ("Requires-Dist: setuptools (>=3.0)", "import os\nimport pkg_resources\n");
-        assert_eq!(found(requires, module, None).as_deref(), Some("a"));
-        assert_eq!(found(requires, "try:\n    from pkg_resources import x\n", None).as_deref(), Some("a"));
-        assert_eq!(found(requires, "import os\n", None), None);
-        assert_eq!(found("Requires-Dist: setuptools; extra == 'x'", module, None), None);
-        assert_eq!(found(requires, module, Some("pkg_resources/__init__.py")), None);
+        let (requires, module) = ("setuptools (>=3.0)", "import os\nimport pkg_resources\n");
+        assert_eq!(found(requires, module, &[]).as_deref(), Some("a"));
+        assert_eq!(found(requires, "try:\n    from pkg_resources import x\n", &[]).as_deref(), Some("a"));
+        assert_eq!(found(requires, "import os\n", &[]), None);
+        assert_eq!(found("setuptools; extra == 'x'", module, &[]), None);
+        assert_eq!(found(requires, module, &[("pkg_resources/__init__.py", "")]), None);
     }
 }

@@ -110,25 +110,24 @@ impl Fate {
 
 /// The facts that a proposal depends on besides the files.
 #[derive(Debug, Clone, Copy)]
-#[allow(clippy::exhaustive_structs)] // The command fills it.
-pub struct ProposalContext<'a> {
+pub(crate) struct ProposalContext<'a> {
     /// The project's folder.
-    pub root: &'a Path,
+    pub(crate) root: &'a Path,
     /// A Dockerfile in place of the project's own.
-    pub dockerfile: Option<&'a Path>,
+    pub(crate) dockerfile: Option<&'a Path>,
     /// A build finds the service without settings.
-    pub finds_service: bool,
+    pub(crate) finds_service: bool,
     /// The project's own commands.
-    pub scripts: &'a [String],
+    pub(crate) scripts: &'a [String],
     /// The settings of the recipe, which need not be written.
-    pub defaults: &'a Settings,
+    pub(crate) defaults: &'a Settings,
     /// Settings that follow from the source. Those of the repository's files take precedence.
-    pub of_source: &'a [ProposedSetting],
+    pub(crate) of_source: &'a [ProposedSetting],
 }
 
 impl ProposalContext<'_> {
     /// Proposes settings for the project.
-    pub fn propose(&self) -> Result<Proposal, FileError> {
+    pub(crate) fn propose(&self) -> Result<Proposal, FileError> {
         let hints = match self.dockerfile {
             Some(file) => Hints::with_dockerfile(self.root, Some(Dockerfile::read(self.root, file)?)),
             None => Hints::read(self.root),

@@ -4,7 +4,7 @@ use super::system_packages::programs;
 use super::{Fate, MAX_TEXT, has_key};
 use crate::service::hints::command::{CommandKind, kind};
 use crate::service::hints::dockerfile::{Dockerfile, Instruction};
-use crate::service::hints::{Evidence, Hints, shortened};
+use crate::service::hints::{Hints, shortened};
 
 pub(super) const ENVIRONMENT: &str = "the environment is made on this machine, with the project's lock";
 /// Parts of commands that install Python distributions.
@@ -78,9 +78,8 @@ pub(super) fn fate(
     if has(&INSTALLERS) {
         reasons.add(Fate::NotNeeded, ENVIRONMENT);
     }
-    let is_here = |evidence: &Evidence| (run.line..=run.last_line).contains(&evidence.line);
     let packages: Vec<_> =
-        hints.system_packages.iter().filter(|(_, evidence)| is_here(evidence)).cloned().collect();
+        hints.system_packages.iter().filter(|(_, evidence)| run.has_line(evidence.line)).cloned().collect();
     let programs: Vec<&str> = programs(&packages).collect();
     if !programs.is_empty() {
         let programs = programs.join(", ");

@@ -25,10 +25,7 @@ pub(crate) fn propose(
 ) -> Option<ProposedSetting> {
     let dockerfile = hints.dockerfile.as_ref()?;
     let is_run = |hint: &&CommandHint| {
-        let mut runs = dockerfile.instructions.iter().filter(|(instruction, _)| instruction.keyword == "RUN");
-        let line = hint.evidence.line;
-        hint.evidence.file == dockerfile.file
-            && runs.any(|(instruction, _)| (instruction.line..=instruction.last_line).contains(&line))
+        hint.evidence.file == dockerfile.file && dockerfile.runs().any(|run| run.has_line(hint.evidence.line))
     };
     let hint = hints.commands.iter().filter(|hint| collects(hint)).find(is_run)?;
     if !has("django") {

@@ -61,6 +61,11 @@ impl Instruction {
         self.flags.iter().find_map(|flag| flag.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='))
     }
 
+    /// Returns true for a line of the instruction.
+    pub(crate) fn has_line(&self, line: usize) -> bool {
+        (self.line..=self.last_line).contains(&line)
+    }
+
     /// Returns the instruction as one line of text.
     pub(crate) fn text(&self) -> String {
         let onbuild = self.is_onbuild.then_some("ONBUILD");

@@ -13,6 +13,7 @@ use std::io;
 use std::path::Path;
 
 pub(crate) use lines::Instruction;
+use stage::Variables;
 pub(crate) use stage::{CommandForm, Copy, Stage};
 
 use super::command_reader::{CommandReader, CommandStep, Script, base_name, join};
@@ -138,6 +139,27 @@ impl Dockerfile {
         let runs =
             instructions.filter(|(instruction, _)| instruction.keyword == "RUN" && !instruction.is_onbuild);
         runs.flat_map(|(instruction, _)| self.steps_of(instruction)).collect()
+    }
+
+    /// Returns the `RUN` instructions of all stages.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Instruction> {
+        let own = self.instructions.iter().map(|(instruction, _)| instruction);
+        own.filter(|instruction| instruction.keyword == "RUN")
+    }
+
+    /// Returns the words of all programs in a `RUN`, with the variables of the last stage. Words with
+    /// another construct of a shell are left out.
+    pub(crate) fn programs_in(&self, run: &Instruction) -> Vec<Vec<String>> {
+        let (None, Some(stage)) = (&run.words, self.target()) else {
+            return run.words.clone().into_iter().collect();
+        };
+        let tokens = lex(&script_text(run)).unwrap_or_default();
+        let commands = tokens.split(|token| matches!(token, Token::Operator(..)));
+        let fields = |token: &Token| match token {
+            Token::Word(word) => word.fields(&Variables(stage)).unwrap_or_default(),
+            Token::Operator(..) => Vec::new(),
+        };
+        commands.map(|command| command.iter().flat_map(fields).collect()).collect()
     }
 
     /// Returns the commands of a `RUN`, with the variables of the last stage.

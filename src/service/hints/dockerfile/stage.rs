@@ -83,7 +83,7 @@ impl Copy {
 }
 
 /// Variables of `ENV` and `ARG` as the shell of `RUN` has them.
-struct Variables<'a>(&'a Stage);
+pub(super) struct Variables<'a>(pub(super) &'a Stage);
 
 impl ShellParameters for Variables<'_> {
     fn variable(&self, name: &str) -> Option<String> {
