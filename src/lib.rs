@@ -25,7 +25,8 @@
 //! [`builder::Builder`] combines the modules, which can also be used separately. Lowest level
 //! first: [`tree`] describes the files of an image; [`recipe`], [`settings`] and [`project`] define
 //! the contents of an image; [`plan`] assigns entries to layers; [`layer`] and [`image`] write;
-//! [`store`] reads and writes images; [`lock`] pins bases; [`report`] accounts for sizes.
+//! [`store`] reads and writes images; [`lock`] pins bases; [`report`] accounts for sizes;
+//! [`check`] finds faults before an image is started.
 //! `docs/architecture.md` describes the architecture.
 //!
 //! # Stability
@@ -47,6 +48,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod builder;
+pub mod check;
 pub mod digest;
 pub mod error;
 pub mod image;

@@ -1,9 +1,10 @@
 //! Reading one file of an image.
 
-use std::io::{Read as _, Write};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 
 use super::BaseError;
-use super::node::NodeKind;
+use super::node::{NodeKind, ViewNode};
 use super::view::View;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
 use crate::tree::ImagePath;
@@ -50,5 +51,52 @@ impl View {
         }
         let (expected, found) = (layer.digest.to_string(), found.to_string());
         Err(BaseError::Mismatch { what: "the digest", expected, found })
+    }
+}
+
+/// A file of a layer: its path in the image, its node, and its bytes, of which the callee reads as
+/// many as it needs.
+pub(crate) type FileVisitor<'v> = dyn FnMut(&ImagePath, &ViewNode, &mut dyn Read) -> io::Result<()> + 'v;
+
+impl View {
+    /// Calls `visit` with each regular file for which `wanted` returns true, once for all hard links,
+    /// in the order of the layers. Reads a layer with such a file to its end, and verifies the digest.
+    ///
+    /// # Errors
+    /// If a layer differs from the image's description, or `visit` fails.
+    pub(crate) fn visit_files(
+        &self,
+        wanted: &dyn Fn(&ImagePath, &ViewNode) -> bool,
+        visit: &mut FileVisitor<'_>,
+    ) -> Result<(), BaseError> {
+        let mut by_layer: BTreeMap<u32, BTreeMap<u32, (&ImagePath, &ViewNode)>> = BTreeMap::new();
+        for (path, node) in self.iter().filter(|(_, node)| node.kind == NodeKind::File) {
+            if wanted(path, node) {
+                let members = by_layer.entry(node.location.layer).or_default();
+                members.entry(node.location.member).or_insert((path, node));
+            }
+        }
+        for (number, members) in by_layer {
+            let layer = usize::try_from(number).ok().and_then(|number| self.layers.get(number));
+            let Some(layer) = layer else { continue };
+            let failed = |cause: ReadError| BaseError::Layer { layer: layer.digest, cause };
+            let blob = layer.blob.open().map_err(|cause| BaseError::Blob { layer: layer.digest, cause })?;
+            let reader =
+                LayerReader::of(blob, Limits::default(), &layer.digest, &layer.diff_id).map_err(failed)?;
+            let mut reader = reader.with_duplicates(Duplicates::Allow);
+            let mut place = 0;
+            while reader.next_member().map_err(failed)?.is_some() {
+                if let Some((path, node)) = members.get(&place) {
+                    visit(path, node, &mut reader).map_err(|error| failed(error.into()))?;
+                }
+                place += 1;
+            }
+            let found = reader.finish().map_err(failed)?.digest;
+            if found != layer.digest {
+                let (expected, found) = (layer.digest.to_string(), found.to_string());
+                return Err(BaseError::Mismatch { what: "the digest", expected, found });
+            }
+        }
+        Ok(())
     }
 }

@@ -150,6 +150,9 @@ pub enum BuildError {
     /// The image lacks a program that it starts.
     #[error(transparent)]
     Start(#[from] crate::plan::StartError),
+    /// The image cannot be checked.
+    #[error(transparent)]
+    Check(#[from] crate::check::CheckError),
     /// An invalid base reference.
     #[error(transparent)]
     BaseReference(#[from] crate::base::BaseReferenceError),
@@ -252,6 +255,7 @@ impl Advice for BuildError {
             Self::Reference(error) => error.help(),
             Self::Plan(error) => error.help(),
             Self::Start(error) => error.help(),
+            Self::Check(error) => error.help(),
         }
     }
 

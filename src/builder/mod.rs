@@ -11,6 +11,7 @@ mod base;
 mod build_results;
 mod built;
 pub mod cause;
+mod check;
 mod compile;
 mod complete;
 mod content_scan;

@@ -1,6 +1,6 @@
 //! `ipo-oci build`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -24,7 +24,7 @@ use super::access::{AccessArguments, CACHE_HEADING};
 use super::arguments::{FormatArgument, extent};
 use super::failure::Failure;
 use super::heading;
-use super::path_variable;
+use super::project::{self, TargetArgument, process_selection, targets};
 use super::remote_cache::RemoteCacheArguments;
 use super::reports::{self, ReportArgument, write_file};
 use super::settings::SettingArguments;
@@ -188,18 +188,6 @@ enum DryRunForm {
     Json,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TargetArgument {
-    /// The application and the distributions that it needs to run
-    Runtime,
-    /// All installed distributions, pip and the interpreter's headers
-    Builder,
-    /// All installed distributions, with reload
-    Dev,
-    /// These three
-    All,
-}
-
 /// Builds all requested targets.
 pub(crate) fn run(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure> {
     if arguments.timings.is_some() {
@@ -259,15 +247,6 @@ fn build(arguments: &BuildArguments, terminal: &Terminal) -> Result<(), Failure>
         terminal.report(&summary.render(terminal.timings().elapsed()));
     }
     Ok(())
-}
-
-/// Returns the folders of the interpreters that pyenv and uv install.
-fn python_installations() -> Vec<PathBuf> {
-    let in_home = |path: &str| path_variable("HOME").map(|home| home.join(path));
-    let pyenv = path_variable("PYENV_ROOT").or_else(|| in_home(".pyenv")).map(|root| root.join("versions"));
-    let data = || path_variable("XDG_DATA_HOME").or_else(|| in_home(".local/share"));
-    let uv = path_variable("UV_PYTHON_INSTALL_DIR").or_else(|| Some(data()?.join("uv/python")));
-    [uv, pyenv].into_iter().flatten().collect()
 }
 
 /// The results of all builds of a command.
@@ -412,19 +391,7 @@ impl BuildArguments {
     }
 
     fn targets(&self) -> Vec<Target> {
-        let mut targets: Vec<Target> = self
-            .target
-            .iter()
-            .flat_map(|target| match target {
-                TargetArgument::Runtime => vec![Target::Runtime],
-                TargetArgument::Builder => vec![Target::Builder],
-                TargetArgument::Dev => vec![Target::Dev],
-                TargetArgument::All => Target::ALL.to_vec(),
-            })
-            .collect();
-        targets.sort();
-        targets.dedup();
-        targets
+        targets(&self.target)
     }
 
     fn has_several_projects(&self) -> bool {
@@ -538,16 +505,6 @@ impl BuildArguments {
         names.collect::<Result<_, _>>().map_err(Failure::argument)
     }
 
-    /// Returns the selected processes.
-    fn process_selection(&self) -> ProcessSelection {
-        let names: Vec<String> = self.process.iter().map(|name| name.trim().to_owned()).collect();
-        if names.iter().any(|name| name == "all") {
-            ProcessSelection::All
-        } else {
-            ProcessSelection::Named(names)
-        }
-    }
-
     /// Returns the settings from flags and environment variables.
     fn settings(&self) -> Result<Settings, Failure> {
         let (name, tag) = match self.tag.first() {
@@ -573,7 +530,7 @@ impl BuildArguments {
     fn builder(&self, context: &Path, destinations: &[Reference]) -> Result<Builder, Failure> {
         let settings = self.settings()?;
         let mut builder = Builder::from_project(context)?
-            .processes(self.process_selection())
+            .processes(process_selection(&self.process))
             .tag_form(self.tag_form(settings.tag.as_deref()))
             .settings(settings)
             .preparing(if self.no_prepare { Preparing::Never } else { Preparing::WhenChanged })
@@ -583,36 +540,14 @@ impl BuildArguments {
             } else {
                 Provisioning::WhenMissing
             });
-        let mut seen = BTreeSet::new();
-        for NamedVenv { platform, directory } in &self.venv {
-            if !seen.insert(platform) {
-                let of = platform.as_ref().map(|platform| format!(" for {platform}")).unwrap_or_default();
-                return Err(Failure::usage(
-                    format!("cannot use several --venv arguments{of}"),
-                    "write --venv PLATFORM=DIR for each platform",
-                ));
-            }
-            builder = match platform {
-                Some(platform) => builder.venv_for(platform.clone(), directory),
-                None => builder.venv(directory),
-            };
-        }
+        builder = project::with_environments(builder, &self.venv)?;
         if let Some(recipe) = &self.recipe {
             builder = builder.recipe(recipe);
         }
         if let Some(file) = &self.ignore_file {
             builder = builder.ignore(IgnoreSource::File(file.clone()));
         }
-        if let Some(venv) = path_variable("VIRTUAL_ENV") {
-            builder = builder.active_venv(venv);
-        }
-        if let Some(path) = std::env::var_os("PATH") {
-            builder = builder.search_path(path);
-        }
-        builder = builder.python_installations(python_installations());
-        if let Some(home) = path_variable("HOME") {
-            builder = builder.scan_for_home_path(home);
-        }
+        builder = project::with_environment(builder)?;
         if self.no_cache {
             builder = builder.layer_reuse(LayerReuse::Never);
         }
@@ -622,15 +557,6 @@ impl BuildArguments {
         }
         builder = self.remote_caches.add_to(builder, &access)?;
         builder = builder.access(access).format(self.format.into());
-        if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
-            let epoch = epoch.trim().parse().map_err(|_| {
-                Failure::usage(
-                    format!("invalid SOURCE_DATE_EPOCH `{epoch}`"),
-                    "set it to a number of seconds since 1970, such as $(git log -1 --format=%ct)",
-                )
-            })?;
-            builder = builder.source_date_epoch(epoch);
-        }
         // Outputs in the context are not source: the next build would include them.
         let images = destinations.iter().filter_map(Reference::path);
         let documents = self.report.iter().filter_map(ReportArgument::file);

@@ -27,6 +27,14 @@ Examples:
   ipo-oci init                                      # to pyproject.toml
   ipo-oci init --from Dockerfile                    # and each instruction";
 
+pub(super) const CHECK: &str = "\
+Examples:
+  ipo-oci check                                     # the project, before it is built
+  ipo-oci check oci:dist/image                      # an image
+  ipo-oci check python:3.13-slim --select IPO6      # of a registry, some rules
+  ipo-oci check --format sarif > check.sarif        # for code scanning
+  ipo-oci check --explain IPO103";
+
 pub(super) const CONTEXT: &str = "\
 Examples:
   ipo-oci context                                   # kept files, with sizes

@@ -4,6 +4,7 @@ mod access;
 mod arguments;
 mod build;
 mod cache;
+mod check;
 mod context;
 mod copy;
 mod explain;
@@ -18,6 +19,7 @@ mod lock;
 mod man;
 mod markdown;
 mod pages;
+mod project;
 mod rebase;
 mod remote_cache;
 mod reports;
@@ -71,6 +73,12 @@ enum Command {
     /// from the defaults; the reason is the comment above each. Settings that the project already has stay.
     #[command(after_long_help = help::INIT)]
     Init(init::InitArguments),
+    /// Find faults of an image before it is started
+    ///
+    /// The rules look at the files and the configuration: libraries, wheels, programs, requirements,
+    /// bytecode, permissions, secrets, sizes. Nothing of the image is run. Exit code 1 for an error.
+    #[command(after_long_help = help::CHECK)]
+    Check(Box<check::CheckArguments>),
     /// List the files of a source tree, with the reason for each
     #[command(after_long_help = help::CONTEXT)]
     Context(context::ContextArgs),
@@ -175,6 +183,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
             build::run(&arguments, terminal)
         }
         Command::Init(arguments) => init::run(&arguments, terminal),
+        Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Context(arguments) => context::run(&arguments, &mut std::io::stdout().lock()),
         Command::Explain(arguments) => explain::run(&arguments, terminal),
         Command::Ls(arguments) => files::list(&arguments, terminal),

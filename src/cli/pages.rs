@@ -24,6 +24,8 @@ struct Page {
 const RECIPES: &str = "recipes";
 /// The page with the list of [`PROJECTS`].
 const FRAMEWORKS: &str = "frameworks";
+/// The page with the rules of `check`, one section each.
+const CHECKS: &str = "checks";
 /// The topic of the JSON schema, which is not a page.
 const SCHEMA: &str = "schema";
 const SCHEMA_TEXT: &str = include_str!("../../docs/settings.schema.json");
@@ -56,7 +58,7 @@ const PROJECTS: [(&str, &str); 24] = [
     ("waitress", include_str!("../../docs/servers/waitress.md")),
 ];
 
-const PAGES: [Page; 13] = [
+const PAGES: [Page; 14] = [
     Page {
         topic: "guide",
         about: "Tutorial: from an empty folder to a running container",
@@ -108,6 +110,11 @@ const PAGES: [Page; 13] = [
         text: include_str!("../../docs/report.md"),
     },
     Page {
+        topic: CHECKS,
+        about: "Rules of `ipo-oci check`, with reasons and ways out",
+        text: include_str!("../../docs/checks.md"),
+    },
+    Page {
         topic: "troubleshooting",
         about: "Errors and warnings, with causes and remedies",
         text: include_str!("../../docs/troubleshooting.md"),
@@ -125,9 +132,10 @@ const PAGES: [Page; 13] = [
 ];
 
 /// The commands with help.
-pub(super) const COMMANDS: [&str; 14] = [
+pub(super) const COMMANDS: [&str; 15] = [
     "build",
     "init",
+    "check",
     "context",
     "explain",
     "ls",
@@ -227,6 +235,17 @@ pub(crate) fn run(
     terminal.bytes(text.as_bytes())
 }
 
+/// Returns the section of the page `checks` about the rule `code`, rendered for the terminal.
+pub(super) fn rule(code: &str) -> Option<String> {
+    let heading = format!("### {code} ");
+    let page = text_of(CHECKS)?;
+    let start = page.find(&heading)?;
+    let section = page.get(start..)?;
+    let end = section[1..].find("\n## ").into_iter().chain(section[1..].find("\n### ")).min();
+    let section = end.map_or(section, |end| &section[..end + 2]);
+    Some(markdown::render(section, terminal::width(), terminal::standard_output_style(), &link))
+}
+
 /// Returns the command that prints the file at a destination, or a remote address.
 fn link(destination: &str) -> Option<String> {
     if destination.starts_with("https://") {
@@ -253,6 +272,14 @@ fn text_of(topic: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_rule_has_a_section() {
+        for known in ipo_oci::check::RULES {
+            let section = rule(known.code).unwrap_or_else(|| panic!("{} has no section", known.code));
+            assert!(section.contains(known.name), "{}: {section}", known.code);
+        }
+    }
 
     #[test]
     fn pages_link_to_printed_files_only() {

@@ -22,13 +22,14 @@ pub enum Style {
 }
 
 /// SGR codes.
-const BOLD: &str = "1";
-const FAINT: &str = "2";
-const RED: &str = "1;31";
-const GREEN: &str = "1;32";
+pub(crate) const BOLD: &str = "1";
+pub(crate) const FAINT: &str = "2";
+pub(crate) const RED: &str = "1;31";
+pub(crate) const GREEN: &str = "1;32";
+pub(crate) const YELLOW: &str = "1;33";
 
 impl Style {
-    fn paint(self, code: &str, text: &str) -> String {
+    pub(crate) fn paint(self, code: &str, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
             Self::Colored => format!("\x1b[{code}m{text}\x1b[0m"),

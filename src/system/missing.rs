@@ -102,8 +102,13 @@ impl<'a> LibraryIndex<'a> {
         index
     }
 
+    /// Returns the path of the file with the name or `DT_SONAME` `soname`.
+    pub(crate) fn place(&self, soname: &str) -> Option<&'a str> {
+        self.places.get(soname).copied()
+    }
+
     /// Returns whether the process of the file has the library, or works without.
-    fn is_met(&self, file: &str, soname: &str) -> bool {
+    pub(crate) fn is_met(&self, file: &str, soname: &str) -> bool {
         is_driver_library(soname)
             || is_fabric_library(soname) && self.is_plug_in(file)
             || self.places.contains_key(soname) && !self.programs.contains(file)

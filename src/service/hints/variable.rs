@@ -5,14 +5,14 @@
 pub(super) struct VariableReference<'a> {
     /// The name, or the character of a special parameter: `@`, `1`.
     pub(super) name: &'a str,
-    pub(super) rule: Rule<'a>,
+    pub(super) rule: ValueRule<'a>,
     /// The number of bytes behind the `$`.
     pub(super) length: usize,
 }
 
 /// The rule of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule<'a> {
+pub(super) enum ValueRule<'a> {
     /// The value itself.
     Plain,
     /// `:-`, `-`, `:=` and `=`: this word if there is no value.
@@ -29,7 +29,7 @@ pub(super) fn reference(text: &str) -> Option<VariableReference<'_>> {
         let name = name(text);
         return (!name.is_empty()).then_some(VariableReference {
             name,
-            rule: Rule::Plain,
+            rule: ValueRule::Plain,
             length: name.len(),
         });
     };
@@ -41,16 +41,16 @@ pub(super) fn reference(text: &str) -> Option<VariableReference<'_>> {
     if name.is_empty() {
         return inner.starts_with('#').then_some(VariableReference {
             name: inner,
-            rule: Rule::Other,
+            rule: ValueRule::Other,
             length,
         });
     }
     let after = |operators: &[&str]| operators.iter().find_map(|operator| rest.strip_prefix(*operator));
     let rule = match (after(&[":-", ":=", "-", "="]), after(&[":+", "+"])) {
-        _ if rest.is_empty() => Rule::Plain,
-        (Some(word), _) => Rule::Default(word),
-        (None, Some(word)) => Rule::Alternative(word),
-        (None, None) => Rule::Other,
+        _ if rest.is_empty() => ValueRule::Plain,
+        (Some(word), _) => ValueRule::Default(word),
+        (None, Some(word)) => ValueRule::Alternative(word),
+        (None, None) => ValueRule::Other,
     };
     Some(VariableReference { name, rule, length })
 }
@@ -90,14 +90,14 @@ mod tests {
     #[test]
     fn references() {
         let found = |text| reference(text).map(|found| (found.name, found.rule, found.length));
-        assert_eq!(found("PORT rest"), Some(("PORT", Rule::Plain, 4)));
-        assert_eq!(found("{PORT}x"), Some(("PORT", Rule::Plain, 6)));
-        assert_eq!(found("{A:-${B:-2}}"), Some(("A", Rule::Default("${B:-2}"), 12)));
-        assert_eq!(found("{A+b}"), Some(("A", Rule::Alternative("b"), 5)));
-        assert_eq!(found("{A%.*}"), Some(("A", Rule::Other, 6)));
-        assert_eq!(found("@\""), Some(("@", Rule::Plain, 1)));
-        assert_eq!(found("#"), Some(("#", Rule::Plain, 1)));
-        assert_eq!(found("{#A}"), Some(("#A", Rule::Other, 4)));
+        assert_eq!(found("PORT rest"), Some(("PORT", ValueRule::Plain, 4)));
+        assert_eq!(found("{PORT}x"), Some(("PORT", ValueRule::Plain, 6)));
+        assert_eq!(found("{A:-${B:-2}}"), Some(("A", ValueRule::Default("${B:-2}"), 12)));
+        assert_eq!(found("{A+b}"), Some(("A", ValueRule::Alternative("b"), 5)));
+        assert_eq!(found("{A%.*}"), Some(("A", ValueRule::Other, 6)));
+        assert_eq!(found("@\""), Some(("@", ValueRule::Plain, 1)));
+        assert_eq!(found("#"), Some(("#", ValueRule::Plain, 1)));
+        assert_eq!(found("{#A}"), Some(("#A", ValueRule::Other, 4)));
         for literal in ["", " x", "{A", "(date)", "é"] {
             assert_eq!(found(literal), None, "{literal}");
         }

@@ -1,0 +1,148 @@
+//! [`Diagnostic`]: one violation of a rule, and [`Reporter`], which collects them.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::rule::{Rule, rule};
+use super::selection::RuleSelection;
+use crate::tree::{ImagePath, Owner};
+
+/// The severity of a diagnostic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Severity {
+    /// The image does not work, or exposes a secret. Builds refuse it.
+    Error,
+    /// The image works in part, or is weaker than it has to be.
+    Warning,
+}
+
+/// One violation of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Diagnostic {
+    /// Code of the rule: `IPO103`.
+    pub code: &'static str,
+    /// Name of the rule: `library-not-found`.
+    pub name: &'static str,
+    /// The severity.
+    pub severity: Severity,
+    /// The file in the image; `None` for the configuration or the entire image.
+    pub path: Option<ImagePath>,
+    /// Further files with the same violation.
+    pub others: Vec<ImagePath>,
+    /// The place in the project, if the file comes from there.
+    pub source: Option<DiagnosticSource>,
+    /// The origin of the file, if known: a distribution, the source.
+    pub owner: Option<Owner>,
+    /// The violation and its reason, without the path.
+    pub message: String,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+/// A place in a file of the project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DiagnosticSource {
+    /// The file on this machine.
+    pub file: PathBuf,
+    /// Line, from 1.
+    pub line: Option<usize>,
+}
+
+impl Diagnostic {
+    /// Makes a diagnostic of the rule `code`, with the severity of the rule.
+    ///
+    /// # Panics
+    /// In debug builds, for a code without a rule.
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        let known = rule(code);
+        debug_assert!(known.is_some(), "{code}");
+        Self {
+            code,
+            name: known.map_or("", |rule| rule.name),
+            severity: known.map_or(Severity::Warning, |rule| rule.severity),
+            path: None,
+            others: Vec::new(),
+            source: None,
+            owner: None,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// Names the file in the image.
+    pub(super) fn at(mut self, path: &ImagePath) -> Self {
+        self.path = Some(path.clone());
+        self
+    }
+
+    /// Names files with the same violation; the first is the diagnostic's own.
+    pub(super) fn at_all(mut self, paths: impl IntoIterator<Item = ImagePath>) -> Self {
+        let mut paths = paths.into_iter();
+        self.path = paths.next();
+        self.others = paths.collect();
+        self
+    }
+
+    /// Names the line of the project's file.
+    pub(super) fn in_source(mut self, file: impl Into<PathBuf>, line: Option<usize>) -> Self {
+        self.source = Some(DiagnosticSource { file: file.into(), line });
+        self
+    }
+
+    /// Names the origin of the file.
+    pub(super) fn of(mut self, owner: Option<&Owner>) -> Self {
+        self.owner = owner.cloned();
+        self
+    }
+
+    /// Adds the way out.
+    pub(super) fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Replaces the severity of the rule.
+    pub(super) fn with_severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+}
+
+/// Collects the diagnostics of the selected rules.
+#[derive(Debug)]
+pub(super) struct Reporter<'a> {
+    selection: &'a RuleSelection,
+    found: Vec<Diagnostic>,
+}
+
+impl<'a> Reporter<'a> {
+    pub(super) fn new(selection: &'a RuleSelection) -> Self {
+        Self { selection, found: Vec::new() }
+    }
+
+    /// Returns true if one of the rules `codes` is selected: others need no work.
+    pub(super) fn wants(&self, codes: &[&str]) -> bool {
+        codes.iter().filter_map(|code| rule(code)).any(|rule: &Rule| self.selection.includes(rule))
+    }
+
+    /// Adds a diagnostic, unless its rule is not selected.
+    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
+        if self.wants(&[diagnostic.code]) {
+            self.found.push(diagnostic);
+        }
+    }
+
+    /// Returns the diagnostics in order.
+    pub(super) fn finish(mut self) -> Vec<Diagnostic> {
+        self.found.sort_by(|a, b| {
+            (a.severity, a.code, &a.path, &a.message).cmp(&(b.severity, b.code, &b.path, &b.message))
+        });
+        self.found.dedup();
+        self.found
+    }
+}

@@ -1,0 +1,65 @@
+//! Checks of an image before it is started: rules with stable codes, on the files and the
+//! configuration of a planned image or of a stored one.
+//!
+//! [`CheckedImage`] is an image as data: merged files with the bytes that rules read, the
+//! configuration, the Pythons and their distributions. [`check`] applies the selected [`RULES`] and
+//! returns [`Diagnostic`]s, which the modules of `render/` print. No program of the image is run, and
+//! no module imported. `docs/checks.md` explains each rule.
+
+mod collect;
+mod config;
+mod diagnostic;
+mod distributions;
+mod error;
+mod image;
+mod node;
+mod pythons;
+mod render;
+mod rule;
+mod rules;
+mod selection;
+mod user;
+
+pub use diagnostic::{Diagnostic, DiagnosticSource, Severity};
+pub use error::CheckError;
+pub use image::{CheckedImage, SourceFolder};
+pub use render::CheckFormat;
+pub use rule::{RULES, Rule, rule};
+pub use selection::RuleSelection;
+
+use diagnostic::Reporter;
+
+/// The result of checking an image: the diagnostics, errors first.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// Name of the image or project.
+    pub subject: String,
+    /// The diagnostics, ordered by severity, code and path.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Number of rules that were applied.
+    pub rules: usize,
+}
+
+impl CheckReport {
+    /// Returns the number of errors.
+    pub fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|found| found.severity == Severity::Error).count()
+    }
+
+    /// Returns the number of warnings.
+    pub fn warnings(&self) -> usize {
+        self.diagnostics.len() - self.errors()
+    }
+}
+
+/// Applies the selected rules to `image`.
+pub fn check(subject: &str, image: &CheckedImage, selection: &RuleSelection) -> CheckReport {
+    let mut reporter = Reporter::new(selection);
+    rules::apply(image, &mut reporter);
+    CheckReport {
+        subject: subject.to_owned(),
+        diagnostics: reporter.finish(),
+        rules: RULES.iter().filter(|rule| selection.includes(rule)).count(),
+    }
+}

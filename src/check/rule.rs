@@ -1,0 +1,101 @@
+//! [`RULES`]: the rules with their codes, names and severities.
+//!
+//! A code is never given to another rule. `docs/checks.md` has a section for each, which
+//! `ipo-oci check --explain` prints.
+
+use super::diagnostic::Severity;
+
+/// A rule of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rule {
+    /// The code: `IPO103`.
+    pub code: &'static str,
+    /// The name: `library-not-found`.
+    pub name: &'static str,
+    /// The violation in one line.
+    pub summary: &'static str,
+    /// The usual severity of a diagnostic.
+    pub severity: Severity,
+    /// Reports of builds about the same fault.
+    pub(crate) in_build: InBuild,
+}
+
+/// The reports of a build about the fault of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InBuild {
+    /// The build reports the fault itself, as an error or a warning.
+    Reported,
+    /// Only the check finds the fault.
+    Checked,
+}
+
+const fn rule_of(
+    code: &'static str,
+    name: &'static str,
+    severity: Severity,
+    in_build: InBuild,
+    summary: &'static str,
+) -> Rule {
+    Rule { code, name, summary, severity, in_build }
+}
+
+use InBuild::{Checked, Reported};
+use Severity::{Error, Warning};
+
+/// All rules, ordered by code.
+pub static RULES: &[Rule] = &[
+    rule_of("IPO101", "foreign-machine", Error, Reported, "a program or module is for another machine"),
+    rule_of(
+        "IPO102",
+        "loader-not-found",
+        Error,
+        Reported,
+        "the dynamic loader of a program is not in the image",
+    ),
+    rule_of(
+        "IPO103",
+        "library-not-found",
+        Warning,
+        Reported,
+        "a shared library is not where the loader searches",
+    ),
+    rule_of("IPO104", "symbol-version-not-found", Error, Reported, "a shared library is too old for a file"),
+    rule_of(
+        "IPO105",
+        "foreign-c-library",
+        Error,
+        Reported,
+        "a module is built for glibc and the image has musl, or the reverse",
+    ),
+    rule_of(
+        "IPO601",
+        "set-id-program",
+        Warning,
+        Checked,
+        "a program runs with the rights of its owner or group",
+    ),
+    rule_of("IPO602", "world-writable", Warning, Checked, "every user may write a file or directory"),
+    rule_of("IPO603", "writable-source", Warning, Checked, "the process may write the source that it runs"),
+];
+
+/// Returns the rule with the code or name `text`, in any case.
+pub fn rule(text: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.code.eq_ignore_ascii_case(text) || rule.name.eq_ignore_ascii_case(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_ordered_and_names_unique() {
+        assert!(RULES.is_sorted_by(|a, b| a.code < b.code));
+        let mut names: Vec<_> = RULES.iter().map(|rule| rule.name).collect();
+        names.sort_unstable();
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+        for rule in RULES {
+            assert!(rule.code.len() == 6 && rule.code.starts_with("IPO"), "{}", rule.code);
+        }
+    }
+}

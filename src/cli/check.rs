@@ -1,0 +1,137 @@
+//! `ipo-oci check`: finds faults of an image before it is started.
+
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use ipo_oci::check::{CheckFormat, CheckReport, CheckedImage, RuleSelection, check, rule};
+use ipo_oci::platform::Platform;
+use ipo_oci::reference::Reference;
+use ipo_oci::store;
+
+use super::access::AccessArguments;
+use super::failure::Failure;
+use super::pages;
+use super::project::ProjectArguments;
+use super::terminal::{self, Terminal};
+
+/// Arguments of `ipo-oci check`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArguments {
+    /// Folder of a project, or an image: oci:DIR[:TAG], oci-archive:FILE[:TAG],
+    /// docker-archive:FILE[:NAME:TAG], docker-daemon:NAME:TAG or [docker://]REGISTRY/NAME[:TAG]
+    #[arg(default_value = ".", value_name = "PROJECT|REF")]
+    subject: String,
+    /// Apply these rules: codes, beginnings of codes, names [default: all]
+    #[arg(long, value_name = "RULE,…", value_delimiter = ',', env = "IPO_OCI_CHECK_SELECT")]
+    select: Vec<String>,
+    /// Leave these rules out; the longer code of both takes precedence
+    #[arg(long, value_name = "RULE,…", value_delimiter = ',', env = "IPO_OCI_CHECK_IGNORE")]
+    ignore: Vec<String>,
+    /// Print the reason and the way out of a rule
+    #[arg(long, value_name = "RULE", exclusive = true)]
+    explain: Option<String>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value = "text")]
+    format: FormatChoice,
+    #[command(flatten)]
+    project: ProjectArguments,
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+/// The form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatChoice {
+    /// Messages for people
+    Text,
+    /// JSON
+    Json,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// Annotations of GitHub's workflows
+    Github,
+}
+
+impl From<FormatChoice> for CheckFormat {
+    fn from(choice: FormatChoice) -> Self {
+        match choice {
+            FormatChoice::Text => Self::Text,
+            FormatChoice::Json => Self::Json,
+            FormatChoice::Sarif => Self::Sarif,
+            FormatChoice::Github => Self::Github,
+        }
+    }
+}
+
+/// Checks, and prints the diagnostics to standard output.
+pub(crate) fn run(arguments: &CheckArguments, terminal: &Terminal) -> Result<(), Failure> {
+    if let Some(text) = &arguments.explain {
+        let known = rule(text).and_then(|rule| pages::rule(rule.code));
+        let Some(section) = known else {
+            let Err(error) = RuleSelection::new(&[text.clone()], &[]) else {
+                return Err(Failure::usage(
+                    format!("`{text}` names several rules"),
+                    "run `ipo-oci help checks` for all rules",
+                ));
+            };
+            return Err(Failure::argument(error));
+        };
+        return terminal.result(&section);
+    }
+    let selection = RuleSelection::new(&arguments.select, &arguments.ignore).map_err(Failure::argument)?;
+    let reports = reports(arguments, &selection, terminal)?;
+    let style = terminal::standard_output_style();
+    let format = arguments.format.into();
+    for report in &reports {
+        let text = report.render(format, style);
+        match format {
+            CheckFormat::Text => terminal.bytes(text.as_bytes())?,
+            _ => terminal.json(&text)?,
+        }
+    }
+    match reports.iter().map(CheckReport::errors).sum::<usize>() {
+        0 => Ok(()),
+        1 => Err(Failure::found("the check found an error", help())),
+        errors => Err(Failure::found(format!("the check found {errors} errors"), help())),
+    }
+}
+
+fn help() -> String {
+    "run `ipo-oci check --explain CODE` for the reason of a rule, and leave a rule out with --ignore CODE"
+        .to_owned()
+}
+
+fn reports(
+    arguments: &CheckArguments,
+    selection: &RuleSelection,
+    terminal: &Terminal,
+) -> Result<Vec<CheckReport>, Failure> {
+    let folder = Path::new(&arguments.subject);
+    if folder.is_dir() && !folder.join("oci-layout").is_file() {
+        let builder = arguments.project.builder(folder, &arguments.access)?;
+        let mut reports = Vec::new();
+        for target in arguments.project.targets() {
+            reports.extend(builder.clone().target(target).check(selection, terminal)?);
+        }
+        return Ok(reports);
+    }
+    let text = if folder.is_dir() { format!("oci:{}", arguments.subject) } else { arguments.subject.clone() };
+    let reference: Reference = text.parse().map_err(Failure::argument)?;
+    let access = arguments.access.access();
+    let platforms = arguments.project.platforms();
+    let images = match platforms.as_slice() {
+        [] => vec![store::open_image(&reference, None, &access)?],
+        some => some
+            .iter()
+            .map(|platform: &Platform| store::open_image(&reference, Some(platform), &access))
+            .collect::<Result<_, _>>()?,
+    };
+    let cache = access.cache.as_deref();
+    images
+        .iter()
+        .map(|image| {
+            let checked = CheckedImage::of_image(image, cache, terminal)?;
+            Ok(check(&reference.to_string(), &checked, selection))
+        })
+        .collect()
+}
