@@ -6,7 +6,7 @@
 //! their quotes, so that an operator in quotes, as in `echo "a | b"`, equals an operator; the parsers of
 //! `brush` and `yash` bring a shell's dependencies or the GPL.
 
-use super::variable::{Rule, reference};
+use super::variable::{ValueRule, reference};
 
 /// The deepest nesting of `${A:-${B:-…}}` that is replaced.
 const MAX_DEPTH: usize = 16;
@@ -158,7 +158,7 @@ fn value(text: &str, values: &dyn ShellParameters, depth: usize) -> Result<Strin
     let found = reference(text).filter(|_| depth < MAX_DEPTH);
     let Some(found) = found else { return Err("a nested substitution".to_owned()) };
     if PORT_VARIABLES.contains(&found.name) {
-        if let Rule::Default(default) = found.rule {
+        if let ValueRule::Default(default) = found.rule {
             values.port_default(default);
         }
         return Ok(PORT.to_owned());
@@ -169,10 +169,12 @@ fn value(text: &str, values: &dyn ShellParameters, depth: usize) -> Result<Strin
         None => values.variable(found.name),
     };
     match (found.rule, known.filter(|known| !known.is_empty())) {
-        (Rule::Plain | Rule::Default(_), Some(known)) => Ok(known),
-        (Rule::Default(word), None) | (Rule::Alternative(word), Some(_)) => expand(word, values, depth),
-        (Rule::Alternative(_), None) => Ok(String::new()),
-        (Rule::Plain, None) if index.is_some() => Ok(String::new()),
+        (ValueRule::Plain | ValueRule::Default(_), Some(known)) => Ok(known),
+        (ValueRule::Default(word), None) | (ValueRule::Alternative(word), Some(_)) => {
+            expand(word, values, depth)
+        }
+        (ValueRule::Alternative(_), None) => Ok(String::new()),
+        (ValueRule::Plain, None) if index.is_some() => Ok(String::new()),
         _ => Err(format!("the variable `${}`", found.name)),
     }
 }

@@ -1,6 +1,6 @@
 //! [`find`]: the address that a health check's command requests.
 
-use crate::service::hints::variable::{Rule, reference};
+use crate::service::hints::variable::{ValueRule, reference};
 
 /// An address on the container itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn find(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Optio
 fn port<'a>(text: &'a str, lookup: &dyn Fn(&str) -> Option<String>) -> (Option<u16>, &'a str) {
     if let Some(found) = text.strip_prefix('$').and_then(reference) {
         let default = match found.rule {
-            Rule::Default(word) => Some(word.to_owned()),
+            ValueRule::Default(word) => Some(word.to_owned()),
             _ => None,
         };
         let value = lookup(found.name).or(default);

@@ -3,7 +3,7 @@
 //! Follows the section "Environment replacement" of the Dockerfile reference
 //! (<https://docs.docker.com/reference/dockerfile/#environment-replacement>).
 
-use crate::service::hints::variable::{Rule, reference};
+use crate::service::hints::variable::{ValueRule, reference};
 
 /// The deepest nesting of `${A:-${B:-…}}` that is replaced.
 const MAX_DEPTH: usize = 16;
@@ -80,10 +80,10 @@ fn expand_to(word: &str, escape: char, lookup: &dyn Fn(&str) -> Option<String>, 
                     let known = lookup(found.name);
                     let is_set = known.as_ref().is_some_and(|known| !known.is_empty());
                     match found.rule {
-                        Rule::Default(word) if !is_set => {
+                        ValueRule::Default(word) if !is_set => {
                             value.push_str(&expand_to(word, escape, lookup, depth + 1));
                         }
-                        Rule::Alternative(word) => {
+                        ValueRule::Alternative(word) => {
                             if is_set {
                                 value.push_str(&expand_to(word, escape, lookup, depth + 1));
                             }
