@@ -166,6 +166,8 @@ pub enum Activity {
     CompileModules,
     /// Assigning entries to layers.
     SplitLayers,
+    /// Checking the image by rules.
+    CheckImage,
     /// Checking that a cached plan is up to date.
     ValidatePlan,
     /// Caching a plan.
@@ -274,6 +276,7 @@ impl fmt::Display for Activity {
             Self::PrepareSourceBytecode => "preparing the source's bytecode",
             Self::CompileModules => "compiling modules",
             Self::SplitLayers => "splitting into layers",
+            Self::CheckImage => "checking the image",
             Self::ValidatePlan => "validating the cached plan",
             Self::CachePlan => "caching the plan",
             Self::FindLayers => "looking for layers",

@@ -18,6 +18,7 @@ use super::service::distributions_of;
 use super::source::Source;
 use super::system::{loader_files, loader_requirements};
 use super::warning_recorder::WarningRecorder;
+use crate::check::Diagnostic;
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{HistoryLine, ImageError, Layer, MAX_LAYERS, rfc3339};
@@ -54,6 +55,8 @@ pub(super) struct Assembled {
     pub(super) recipe: Recipe,
     pub(super) scanner: PathScanner,
     pub(super) base: Option<ResolvedBase>,
+    /// Diagnostics about the cached layers; `None` for a complete plan.
+    pub(super) known: Option<Vec<Diagnostic>>,
     /// The images of further processes, which have the same layers.
     pub(super) others: Vec<OtherImage>,
 }
@@ -91,6 +94,8 @@ struct Decisions {
     layers: Vec<PlannedLayer>,
     below: Vec<(CachedLayer, Layer)>,
     pending_plan: Option<PendingPlan>,
+    /// Diagnostics about the cached layers; `None` for a complete plan.
+    known: Option<Vec<Diagnostic>>,
 }
 
 impl<'a> PlanInputs<'a> {
@@ -188,7 +193,7 @@ impl Builder {
             appended: &appended,
             progress,
         };
-        let Decisions { facts, source, process, others: processes, layers, below, pending_plan } =
+        let Decisions { facts, source, process, others: processes, layers, below, pending_plan, known } =
             self.decide(plan_cache, &inputs).map_err(|error| selected.advise(error))?;
         let own_names = own_names(&below, &layers, (&extra, &appended))?;
         forward_warnings(progress, &source.warnings);
@@ -226,7 +231,7 @@ impl Builder {
             },
         };
         parallel::drop_in_background(source);
-        Ok(Assembled { plan, below, pending_plan, recipe, scanner, base, others })
+        Ok(Assembled { plan, below, pending_plan, recipe, scanner, base, known, others })
     }
 
     /// Returns the account of the process.
@@ -311,8 +316,20 @@ impl Builder {
         let Some((cached_plan, layers)) = plan_cache.load(key, inputs.planner, inputs.progress) else {
             return Ok(None);
         };
-        let CachedPlan { facts, warnings, lower_layers, answers, natives, layers: known, extra: directories } =
-            cached_plan;
+        let CachedPlan {
+            facts,
+            diagnostics,
+            warnings,
+            lower_layers,
+            answers,
+            natives,
+            layers: known,
+            extra: directories,
+        } = cached_plan;
+        // A build without a check cached the plan.
+        if diagnostics.is_none() && self.checks(inputs.recipe) {
+            return Ok(None);
+        }
         let planned = |named: &str| {
             let planned = facts.application.as_ref().filter(|planned| planned.reference() == named);
             Ok(planned.cloned())
@@ -350,7 +367,16 @@ impl Builder {
         forward_warnings(inputs.progress, &locale_warnings);
         let below = known.into_iter().zip(layers).collect();
         let layers = layers_above;
-        Ok(Some(Decisions { facts, source, process, others, layers, below, pending_plan: None }))
+        Ok(Some(Decisions {
+            facts,
+            source,
+            process,
+            others,
+            layers,
+            below,
+            pending_plan: None,
+            known: diagnostics,
+        }))
     }
 
     /// Plans everything.
@@ -407,7 +433,7 @@ impl Builder {
             let extra = layers.get(count..end).unwrap_or_default();
             recorder.finish(facts.clone(), warnings.warnings(), lower_layers, known, (count, extra))
         });
-        Ok(Decisions { facts, source, process, others, layers, below: Vec::new(), pending_plan })
+        Ok(Decisions { facts, source, process, others, layers, below: Vec::new(), pending_plan, known: None })
     }
 
     /// Makes the configurations of the image, and of those of further processes.
@@ -463,6 +489,7 @@ impl Builder {
             plan,
             below: Vec::new(),
             pending_plan: None,
+            known: None,
             recipe,
             scanner,
             base,

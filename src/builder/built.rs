@@ -104,7 +104,7 @@ impl Built {
         context: BuildContext<'_>,
         progress: &dyn Progress,
     ) -> Result<Vec<Self>, BuildError> {
-        let Assembled { plan, below, pending_plan, recipe, scanner, base, others } = assembled;
+        let Assembled { plan, below, pending_plan, recipe, scanner, base, others, .. } = assembled;
         let BuildContext { threads, staging, access, cache, from, to, root } = context;
         let planned_bytes = plan.layers.iter().map(|layer| layer.tree.size_hint()).sum();
         let writing = Writing {

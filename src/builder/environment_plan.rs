@@ -31,7 +31,7 @@ use crate::python::bytecode;
 use crate::python::relocate::paths::PathScanner;
 use crate::python::relocate::{EditableEntries, SourcePlace};
 use crate::python::{Activation, DistributionSelection, EditableSource, Relocation, Venv};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, ResolvedCheck};
 use crate::service::Distributions;
 use crate::traced_fs;
 use crate::tree::{Entry, ImagePath, KeyHasher, Owner};
@@ -102,6 +102,7 @@ pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
         dockerignore: Vec::new(),
         exclude: Vec::new(),
         max_size: None,
+        check: ResolvedCheck::default(),
         ..recipe.clone()
     }
 }
@@ -435,6 +436,7 @@ mod tests {
 
     /// The other fields: the target, and settings of the process.
     const OTHERS: &[&str] = &[
+        "check",
         "server",
         "service",
         "is_port_set",

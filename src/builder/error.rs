@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::check::Diagnostic;
 use crate::error::{Advice, FileError};
 use crate::layer::LayerError;
 use crate::platform::Platform;
+use crate::plural::counted;
 use crate::printable;
 use crate::python::requirements::closure::{MissingRequirement, summarize_missing};
 use crate::service::ServiceError;
@@ -150,6 +152,9 @@ pub enum BuildError {
     /// The image lacks a program that it starts.
     #[error(transparent)]
     Start(#[from] crate::plan::StartError),
+    /// The check found errors.
+    #[error("cannot build the image: {}", refusal(.0))]
+    Refused(Vec<Diagnostic>),
     /// The image cannot be checked.
     #[error(transparent)]
     Check(#[from] crate::check::CheckError),
@@ -178,6 +183,23 @@ impl BuildError {
             | ContentError::Changed(path) => path,
         };
         path.extension().is_some_and(|extension| extension == "pyc")
+    }
+}
+
+/// Lists the diagnostics that refuse an image, one a line if there are several.
+fn refusal(found: &[Diagnostic]) -> String {
+    let lines = found.iter().map(|found| {
+        let subject = found.path.as_ref().map(|path| format!("{}: ", printable::name(&path.to_string())));
+        let others = match found.others.len() {
+            0 => String::new(),
+            more => format!(" (and {})", counted(more as u64, "more file")),
+        };
+        format!("{}{}{others} [{}]", subject.unwrap_or_default(), found.message, found.code)
+    });
+    let lines: Vec<String> = lines.collect();
+    match lines.as_slice() {
+        [one] => one.clone(),
+        many => format!("the check found {}\n{}", counted(many.len() as u64, "error"), many.join("\n")),
     }
 }
 
@@ -255,6 +277,14 @@ impl Advice for BuildError {
             Self::Reference(error) => error.help(),
             Self::Plan(error) => error.help(),
             Self::Start(error) => error.help(),
+            Self::Refused(found) => {
+                let code = found.first().map_or("CODE", |found| found.code);
+                let way_out = found.first().and_then(|found| found.help.as_deref());
+                let way_out = way_out.map(|help| format!("{help}; ")).unwrap_or_default();
+                Some(format!(
+                    "{way_out}`ipo-oci check --explain {code}` gives the reason; a rule is left out with `ignore` in [tool.ipo-oci.check], all with --no-check"
+                ))
+            }
             Self::Check(error) => error.help(),
         }
     }

@@ -55,6 +55,7 @@ use std::sync::Arc;
 #[doc(hidden)]
 pub use build_results::exclude_build_results;
 pub use built::Built;
+pub use check::ImageCheck;
 pub use error::BuildError;
 pub use explain::Explanation;
 #[doc(hidden)]
@@ -102,6 +103,7 @@ pub struct Builder {
     active_venv: Option<PathBuf>,
     provisioning: Provisioning,
     preparing: Preparing,
+    image_check: ImageCheck,
     search_path: OsString,
     installations: Vec<PathBuf>,
     home: Option<PathBuf>,
@@ -145,6 +147,7 @@ impl Builder {
             active_venv: None,
             provisioning: Provisioning::default(),
             preparing: Preparing::default(),
+            image_check: ImageCheck::default(),
             search_path: OsString::new(),
             installations: Vec::new(),
             home: None,
@@ -276,7 +279,8 @@ impl Builder {
         let folder = self.cache.as_deref().or_else(|| shares.then(|| staging.path()));
         let cache = folder.filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
         let plan_cache = cache.as_ref().map(|cache| PlanCache { cache, staging: &staging });
-        let assembled = assemble(plan_cache)?;
+        let mut assembled = assemble(plan_cache)?;
+        self.check_assembled(&mut assembled, progress)?;
         let context = BuildContext {
             threads: self.threads,
             staging: staging.clone(),

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Builder, IgnoreSource, Preparing};
+use super::{Builder, IgnoreSource, ImageCheck, Preparing};
 use crate::cache::RemoteCache;
 use crate::image::{Format, HistoryLine, Layer};
 use crate::lock::Policy;
@@ -132,6 +132,13 @@ impl Builder {
     #[must_use]
     pub fn preparing(mut self, preparing: Preparing) -> Self {
         self.preparing = preparing;
+        self
+    }
+
+    /// Sets the check of images before they are built.
+    #[must_use]
+    pub fn image_check(mut self, image_check: ImageCheck) -> Self {
+        self.image_check = image_check;
         self
     }
 

@@ -13,6 +13,7 @@ use super::layer_cache;
 use super::planned_files::RecordedAnswers;
 use super::planner::EnvironmentPlanner;
 use crate::cache::{LayerCache, QuickRecord};
+use crate::check::Diagnostic;
 use crate::digest::Digest;
 use crate::image::Layer;
 use crate::parallel;
@@ -31,6 +32,8 @@ const MAX_THREADS: usize = 8;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CachedPlan {
     pub(super) facts: EnvironmentFacts,
+    /// Diagnostics about these layers; `None` if they were built without a check.
+    pub(super) diagnostics: Option<Vec<Diagnostic>>,
     pub(super) warnings: Vec<Warning>,
     pub(super) lower_layers: LowerLayers,
     /// Results of the program check in these layers.
@@ -72,6 +75,7 @@ pub(super) struct PendingPlan {
     moment: Moment,
     trace: TraceRecorder,
     facts: EnvironmentFacts,
+    pub(super) diagnostics: Option<Vec<Diagnostic>>,
     warnings: Vec<Warning>,
     lower_layers: LowerLayers,
     answers: RecordedAnswers,
@@ -147,7 +151,19 @@ impl PlanRecorder {
         let Self { key, moment, trace } = self;
         let directories = |layer: &PlannedLayer| layer.tree.iter().filter_map(Directory::of).collect();
         let extra = extra.iter().map(directories).collect();
-        PendingPlan { key, moment, trace, facts, warnings, lower_layers, answers, natives, count, extra }
+        PendingPlan {
+            key,
+            moment,
+            trace,
+            facts,
+            diagnostics: None,
+            warnings,
+            lower_layers,
+            answers,
+            natives,
+            count,
+            extra,
+        }
     }
 }
 
@@ -156,11 +172,23 @@ impl PendingPlan {
     /// might go unnoticed.
     pub(super) fn save(self, layers: Vec<CachedLayer>, cache: &LayerCache, progress: &dyn Progress) {
         let _span = Span::begin(progress, Activity::CachePlan);
-        let Self { key, moment, trace, facts, warnings, lower_layers, answers, natives, count: _, extra } =
-            self;
+        let Self {
+            key,
+            moment,
+            trace,
+            facts,
+            diagnostics,
+            warnings,
+            lower_layers,
+            answers,
+            natives,
+            count: _,
+            extra,
+        } = self;
         if let Some(trace) = trace.finish(moment) {
             let blobs: Vec<Digest> = layers.iter().map(|layer| layer.quick.record.digest).collect();
-            let plan = CachedPlan { facts, warnings, lower_layers, answers, natives, layers, extra };
+            let plan =
+                CachedPlan { facts, diagnostics, warnings, lower_layers, answers, natives, layers, extra };
             cache.keep_cached_plan(&key, &blobs, &StoredPlan { trace, plan });
         }
     }

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::rule::{Rule, rule};
 use super::selection::RuleSelection;
 use crate::tree::{ImagePath, Owner};
 
 /// The severity of a diagnostic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Severity {
@@ -44,13 +45,36 @@ pub struct Diagnostic {
 }
 
 /// A place in a file of the project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DiagnosticSource {
     /// The file on this machine.
     pub file: PathBuf,
     /// Line, from 1.
     pub line: Option<usize>,
+}
+
+/// A diagnostic as read, whose code may be of another version.
+#[derive(Deserialize)]
+struct StoredDiagnostic {
+    code: String,
+    severity: Severity,
+    path: Option<ImagePath>,
+    others: Vec<ImagePath>,
+    source: Option<DiagnosticSource>,
+    owner: Option<Owner>,
+    message: String,
+    help: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Diagnostic {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = StoredDiagnostic::deserialize(deserializer)?;
+        let StoredDiagnostic { code, severity, path, others, source, owner, message, help } = stored;
+        let known = rule(&code).ok_or_else(|| D::Error::custom(format!("unknown rule `{code}`")))?;
+        let Rule { code, name, .. } = *known;
+        Ok(Self { code, name, severity, path, others, source, owner, message, help })
+    }
 }
 
 impl Diagnostic {

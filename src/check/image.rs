@@ -15,11 +15,11 @@ use super::user::CheckedUser;
 use crate::base::{NodeKind, Overlay, View, ViewNode};
 use crate::digest::Digest;
 use crate::elf::{Description, RootFiles as _};
-use crate::image::{HistoryLine, Image, ImageConfig};
+use crate::image::{HistoryLine, Image, ImageConfig, Process};
 use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::progress::Progress;
-use crate::tree::{Entry, ImagePath, Kind, Owner, Time};
+use crate::tree::{Content, Entry, ImagePath, Kind, Owner, Time};
 
 /// The most links on the way to one file, as in the kernel (`MAXSYMLINKS`).
 const LINKS_LIMIT: usize = 40;
@@ -71,8 +71,8 @@ impl SourceFolder {
 #[derive(Debug, Clone)]
 pub(super) struct CheckedLayer {
     pub(super) name: String,
-    /// Bytes of its files.
-    pub(super) bytes: u64,
+    /// Its regular files.
+    pub(super) files: Vec<ImagePath>,
 }
 
 impl CheckedImage {
@@ -86,6 +86,23 @@ impl CheckedImage {
             Some(base) => base.view.clone(),
             None => Arc::new(View::empty()),
         };
+        Self::planned(plan, view, project).map(Self::with_pythons)
+    }
+
+    /// Makes the part of an image that the layers of `plan` have, without the base and without cached
+    /// layers. Rules on the environment find no Python in it.
+    pub(crate) fn of_upper_layers(plan: &Plan, project: SourceFolder) -> Result<Self, CheckError> {
+        Self::planned(plan, Arc::new(View::empty()), Some(project))
+    }
+
+    /// Makes an image of a configuration alone.
+    pub(crate) fn of_process(plan: &Plan, process: &Process) -> Result<Self, CheckError> {
+        let plan =
+            Plan { layers: Vec::new(), appended: Vec::new(), process: process.clone(), ..plan.clone() };
+        Self::planned(&plan, Arc::new(View::empty()), None)
+    }
+
+    fn planned(plan: &Plan, view: Arc<View>, project: Option<SourceFolder>) -> Result<Self, CheckError> {
         let mut nodes: BTreeMap<ImagePath, CheckedNode> =
             view.iter().map(|(path, node)| (path.clone(), of_view(node, NodeOrigin::Base))).collect();
         let entries = || plan.layers.iter().flat_map(|layer| layer.tree.iter());
@@ -103,27 +120,23 @@ impl CheckedImage {
             }
         }
         let files = Arc::new(Overlay::new(view, entries())?);
-        let layers = plan
-            .layers
-            .iter()
-            .map(|layer| CheckedLayer { name: layer.name.clone(), bytes: layer.tree.size_hint() });
-        let layers = layers.collect();
-        let config = config_of_plan(plan)?;
-        let recorded = HashMap::new();
-        let image = Self {
+        let layers = plan.layers.iter().map(|layer| CheckedLayer {
+            name: layer.name.clone(),
+            files: layer.tree.iter().filter(|entry| is_file(entry)).map(|entry| entry.path.clone()).collect(),
+        });
+        Ok(Self {
             platform: plan.platform.clone(),
-            config: parse_config(&config)?,
+            config: parse_config(&config_of_plan(plan)?)?,
             files,
             is_planned: true,
             pythons: Vec::new(),
             distributions: Vec::new(),
             project,
-            layers,
+            layers: layers.collect(),
             nodes,
-            recorded,
+            recorded: HashMap::new(),
             collection: None,
-        };
-        Ok(image.with_pythons())
+        })
     }
 
     /// Reads a stored image. The layers' indexes are cached in `cache`.
@@ -147,13 +160,18 @@ impl CheckedImage {
             }
         })?;
         let names = layer_names(&image.config);
-        let sizes = view.layer_sizes();
-        let layers = sizes.iter().enumerate().skip(usize::try_from(own).unwrap_or(0));
-        let layers = layers.map(|(number, (bytes, _))| CheckedLayer {
-            name: names.get(number).cloned().unwrap_or_else(|| (number + 1).to_string()),
-            bytes: *bytes,
-        });
-        let layers = layers.collect();
+        let mut layers: Vec<CheckedLayer> = (0..image.layers.len())
+            .map(|number| CheckedLayer {
+                name: names.get(number).cloned().unwrap_or_else(|| (number + 1).to_string()),
+                files: Vec::new(),
+            })
+            .collect();
+        for (path, node) in view.iter().filter(|(_, node)| node.kind == NodeKind::File) {
+            if let Some(layer) = usize::try_from(node.layer).ok().and_then(|number| layers.get_mut(number)) {
+                layer.files.push(path.clone());
+            }
+        }
+        let layers = layers.split_off(usize::try_from(own).unwrap_or(0).min(layers.len()));
         let image = Self {
             platform: image.platform.clone(),
             config,
@@ -186,6 +204,11 @@ impl CheckedImage {
     /// Returns the user of the process.
     pub(crate) fn user(&self) -> CheckedUser {
         CheckedUser::of(self)
+    }
+
+    /// Returns true if there is a node at `path`.
+    pub(crate) fn has(&self, path: &ImagePath) -> bool {
+        self.nodes.contains_key(path)
     }
 
     /// Returns the node at `path`, without following links.
@@ -294,6 +317,17 @@ impl CheckedImage {
         }
     }
 
+    /// Returns the size of a file in bytes. That of a planned file which is rewritten while it is read is
+    /// known only after reading.
+    pub(crate) fn exact_size(&self, node: &CheckedNode) -> u64 {
+        match &node.content {
+            NodeContent::Planned(content @ Content::Derived { .. }) => {
+                content.read().map_or(node.size, |bytes| bytes.len() as u64)
+            }
+            _ => node.size,
+        }
+    }
+
     /// Returns the text of the file at `path`, without following links; invalid UTF-8 is replaced.
     pub(crate) fn text(&self, path: &ImagePath) -> Option<String> {
         self.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -383,6 +417,10 @@ fn first_own_layer(config: &[u8], layers: usize) -> u32 {
     let first = names.iter().position(|name| name.starts_with(OWN_HISTORY));
     let first = first.filter(|first| *first < layers && names.len() == layers).unwrap_or(0);
     u32::try_from(first).unwrap_or(0)
+}
+
+fn is_file(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::File(_))
 }
 
 fn of_view(node: &ViewNode, origin: NodeOrigin) -> CheckedNode {

@@ -13,6 +13,7 @@ mod distributions;
 mod error;
 mod image;
 mod node;
+mod options;
 mod pythons;
 mod render;
 mod rule;
@@ -23,6 +24,7 @@ mod user;
 pub use diagnostic::{Diagnostic, DiagnosticSource, Severity};
 pub use error::CheckError;
 pub use image::{CheckedImage, SourceFolder};
+pub use options::CheckOptions;
 pub use render::CheckFormat;
 pub use rule::{RULES, Rule, rule};
 pub use selection::RuleSelection;
@@ -53,13 +55,23 @@ impl CheckReport {
     }
 }
 
+/// Applies all rules of builds to `image`, selected or not.
+pub(crate) fn check_for_build(image: &CheckedImage, options: &CheckOptions) -> Vec<Diagnostic> {
+    let all = RuleSelection::default();
+    let mut reporter = Reporter::new(&all);
+    rules::apply(image, options, &mut reporter);
+    let mut found = reporter.finish();
+    found.retain(|found| rule(found.code).is_some_and(Rule::is_of_builds));
+    found
+}
+
 /// Applies the selected rules to `image`.
-pub fn check(subject: &str, image: &CheckedImage, selection: &RuleSelection) -> CheckReport {
-    let mut reporter = Reporter::new(selection);
-    rules::apply(image, &mut reporter);
+pub fn check(subject: &str, image: &CheckedImage, options: &CheckOptions) -> CheckReport {
+    let mut reporter = Reporter::new(&options.selection);
+    rules::apply(image, options, &mut reporter);
     CheckReport {
         subject: subject.to_owned(),
         diagnostics: reporter.finish(),
-        rules: RULES.iter().filter(|rule| selection.includes(rule)).count(),
+        rules: RULES.iter().filter(|rule| options.selection.includes(rule)).count(),
     }
 }

@@ -21,6 +21,22 @@ pub struct Rule {
     pub(crate) in_build: InBuild,
 }
 
+impl Rule {
+    /// Returns true if builds apply the rule: they report the faults of others themselves.
+    pub(crate) fn is_of_builds(&self) -> bool {
+        self.in_build == InBuild::Checked
+    }
+
+    /// Returns true if diagnostics about no single file depend on the source or the configuration, and
+    /// not on the layers below.
+    pub(crate) fn is_of_source(&self) -> bool {
+        OF_SOURCE.contains(&self.code)
+    }
+}
+
+/// Rules on the source and the configuration, see [`Rule::is_of_source`].
+const OF_SOURCE: [&str; 2] = ["IPO404", "IPO606"];
+
 /// The reports of a build about the fault of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InBuild {
@@ -77,6 +93,9 @@ pub static RULES: &[Rule] = &[
     ),
     rule_of("IPO602", "world-writable", Warning, Checked, "every user may write a file or directory"),
     rule_of("IPO603", "writable-source", Warning, Checked, "the process may write the source that it runs"),
+    rule_of("IPO701", "image-too-large", Error, Reported, "the image is larger than its budget"),
+    rule_of("IPO702", "layer-too-large", Warning, Checked, "a layer is larger than its budget"),
+    rule_of("IPO703", "distribution-too-large", Warning, Checked, "a distribution is larger than its budget"),
 ];
 
 /// Returns the rule with the code or name `text`, in any case.

@@ -1,7 +1,7 @@
 //! [`RuleSelection`]: the rules that a check applies.
 
 use super::error::CheckError;
-use super::rule::{RULES, Rule};
+use super::rule::{RULES, Rule, rule};
 use crate::suggest;
 
 /// The rules that a check applies: those that `select` names, without those that `ignore` names. The
@@ -22,6 +22,11 @@ impl RuleSelection {
     pub fn new(select: &[String], ignore: &[String]) -> Result<Self, CheckError> {
         let read = |texts: &[String]| texts.iter().map(|text| prefix(text)).collect::<Result<_, _>>();
         Ok(Self { select: read(select)?, ignore: read(ignore)? })
+    }
+
+    /// Returns true if the rule with this code is selected.
+    pub(crate) fn includes_code(&self, code: &str) -> bool {
+        rule(code).is_some_and(|rule| self.includes(rule))
     }
 
     /// Returns true if `rule` is selected.
@@ -57,7 +62,6 @@ fn prefix(text: &str) -> Result<String, CheckError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rule::rule;
     use super::*;
 
     fn includes(select: &[&str], ignore: &[&str], code: &str) -> bool {

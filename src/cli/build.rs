@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ipo_oci::builder::{
-    BuildError, Builder, BuiltSet, LayerReuse, Preparing, ProcessSelection, Provisioning, TagForm,
+    BuildError, Builder, BuiltSet, ImageCheck, LayerReuse, Preparing, ProcessSelection, Provisioning, TagForm,
 };
 use ipo_oci::context::IgnoreSource;
 use ipo_oci::lock::Policy;
@@ -162,6 +162,10 @@ pub(crate) struct BuildArguments {
 
     #[command(flatten)]
     settings: SettingArguments,
+    /// Build an image in which the check finds an error
+    #[arg(help_heading = heading::LAYERS, hide_short_help = true)]
+    #[arg(long, env = "IPO_OCI_NO_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
+    no_check: bool,
     /// Disable the health check
     #[arg(help_heading = heading::APPLICATION, hide_short_help = true)]
     #[arg(long, overrides_with = "healthcheck")]
@@ -533,6 +537,7 @@ impl BuildArguments {
             .processes(process_selection(&self.process))
             .tag_form(self.tag_form(settings.tag.as_deref()))
             .settings(settings)
+            .image_check(if self.no_check { ImageCheck::Skipped } else { ImageCheck::Required })
             .preparing(if self.no_prepare { Preparing::Never } else { Preparing::WhenChanged })
             .lock(if self.locked { Policy::Locked } else { Policy::Any })
             .provisioning(if self.no_provision || self.access.is_offline() {

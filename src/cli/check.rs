@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use ipo_oci::check::{CheckFormat, CheckReport, CheckedImage, RuleSelection, check, rule};
+use ipo_oci::check::{CheckFormat, CheckOptions, CheckReport, CheckedImage, RuleSelection, check, rule};
 use ipo_oci::platform::Platform;
+use ipo_oci::recipe::ResolvedCheck;
 use ipo_oci::reference::Reference;
+use ipo_oci::settings::Size;
 use ipo_oci::store;
 
 use super::access::AccessArguments;
@@ -63,6 +65,17 @@ impl From<FormatChoice> for CheckFormat {
     }
 }
 
+impl CheckArguments {
+    /// Returns the options of the settings; flags replace the rules.
+    fn options(&self, settings: &ResolvedCheck, max_size: Option<Size>) -> Result<CheckOptions, Failure> {
+        let mut options = CheckOptions::of_settings(settings, max_size)?;
+        if !self.select.is_empty() || !self.ignore.is_empty() {
+            options.selection = RuleSelection::new(&self.select, &self.ignore).map_err(Failure::argument)?;
+        }
+        Ok(options)
+    }
+}
+
 /// Checks, and prints the diagnostics to standard output.
 pub(crate) fn run(arguments: &CheckArguments, terminal: &Terminal) -> Result<(), Failure> {
     if let Some(text) = &arguments.explain {
@@ -78,8 +91,7 @@ pub(crate) fn run(arguments: &CheckArguments, terminal: &Terminal) -> Result<(),
         };
         return terminal.result(&section);
     }
-    let selection = RuleSelection::new(&arguments.select, &arguments.ignore).map_err(Failure::argument)?;
-    let reports = reports(arguments, &selection, terminal)?;
+    let reports = reports(arguments, terminal)?;
     let style = terminal::standard_output_style();
     let format = arguments.format.into();
     for report in &reports {
@@ -101,20 +113,21 @@ fn help() -> String {
         .to_owned()
 }
 
-fn reports(
-    arguments: &CheckArguments,
-    selection: &RuleSelection,
-    terminal: &Terminal,
-) -> Result<Vec<CheckReport>, Failure> {
+fn reports(arguments: &CheckArguments, terminal: &Terminal) -> Result<Vec<CheckReport>, Failure> {
     let folder = Path::new(&arguments.subject);
     if folder.is_dir() && !folder.join("oci-layout").is_file() {
         let builder = arguments.project.builder(folder, &arguments.access)?;
         let mut reports = Vec::new();
         for target in arguments.project.targets() {
-            reports.extend(builder.clone().target(target).check(selection, terminal)?);
+            let builder = builder.clone().target(target);
+            let recipe = builder.resolve()?;
+            let options = arguments.options(&recipe.check, recipe.max_size)?;
+            reports.extend(builder.check(&options, terminal)?);
         }
         return Ok(reports);
     }
+    let settings = arguments.project.settings();
+    let options = arguments.options(&ResolvedCheck::default(), settings.max_size)?;
     let text = if folder.is_dir() { format!("oci:{}", arguments.subject) } else { arguments.subject.clone() };
     let reference: Reference = text.parse().map_err(Failure::argument)?;
     let access = arguments.access.access();
@@ -131,7 +144,7 @@ fn reports(
         .iter()
         .map(|image| {
             let checked = CheckedImage::of_image(image, cache, terminal)?;
-            Ok(check(&reference.to_string(), &checked, selection))
+            Ok(check(&reference.to_string(), &checked, &options))
         })
         .collect()
 }

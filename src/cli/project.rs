@@ -9,6 +9,7 @@ use ipo_oci::builder::{Builder, ProcessSelection, Provisioning};
 use ipo_oci::platform::Platform;
 use ipo_oci::python::environment::venv::NamedVenv;
 use ipo_oci::recipe::Target;
+use ipo_oci::settings::Settings;
 
 use super::access::AccessArguments;
 use super::failure::Failure;
@@ -58,6 +59,11 @@ impl ProjectArguments {
     /// Returns the requested targets.
     pub(crate) fn targets(&self) -> Vec<Target> {
         targets(&self.target)
+    }
+
+    /// Returns the settings from flags and environment variables.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings.0
     }
 
     /// Returns the requested platforms.

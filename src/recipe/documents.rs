@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 
 use super::{Recipe, Target, default_text, schema};
 use crate::settings::{
-    FILE_KEYS, Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, PREPARE_KEYS, PROCESS_KEYS, Repetition, Settings,
+    CHECK_KEYS, FILE_KEYS, Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, PREPARE_KEYS, PROCESS_KEYS,
+    Repetition, Settings,
 };
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
 
 /// The headings of `docs/settings.md` below which a table of keys follows.
-const HEADINGS: [(&str, KeyGroup); 11] = [
+const HEADINGS: [(&str, KeyGroup); 12] = [
     ("## The image", KeyGroup::Image),
     ("## The server", KeyGroup::Server),
     ("### `healthcheck`", KeyGroup::Healthcheck),
@@ -22,12 +23,13 @@ const HEADINGS: [(&str, KeyGroup); 11] = [
     ("### `files`", KeyGroup::Files),
     ("### `prepare`", KeyGroup::Prepare),
     ("## Layers and size", KeyGroup::Layers),
+    ("### `check`", KeyGroup::Check),
     ("## Scope of keys", KeyGroup::Scope),
 ];
 
 /// Returns the keys of all tables.
 fn all_keys() -> impl Iterator<Item = &'static Key> {
-    [KEYS, HEALTHCHECK_KEYS, FILE_KEYS, PREPARE_KEYS, PROCESS_KEYS].into_iter().flatten()
+    [KEYS, HEALTHCHECK_KEYS, FILE_KEYS, PREPARE_KEYS, PROCESS_KEYS, CHECK_KEYS].into_iter().flatten()
 }
 
 /// Returns `text` with the first table of keys below each heading made anew.

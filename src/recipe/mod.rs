@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use defaults::default_text;
 pub use schema::schema;
-pub use tables::{ResolvedFile, ResolvedPrepare, WEB};
+pub use tables::{ResolvedCheck, ResolvedFile, ResolvedPrepare, WEB};
 
 use serde::Serialize;
 
@@ -261,6 +261,7 @@ pub struct Recipe {
     pub layers: u16,
     pub compression: Compression,
     pub max_size: Option<Size>,
+    pub check: ResolvedCheck,
 }
 
 /// A service that was found in the project.
@@ -498,6 +499,7 @@ impl Recipe {
             layers: require("layers", all.layers)?.get(),
             compression: require("compression", all.compression)?,
             max_size: all.max_size,
+            check: ResolvedCheck::resolve(all.check),
         })
     }
 

@@ -6,7 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use super::{Target, defaults};
-use crate::settings::{FILE_KEYS, HEALTHCHECK_KEYS, KEYS, Key, KeyPlace, PREPARE_KEYS, PROCESS_KEYS};
+use crate::settings::{
+    CHECK_KEYS, FILE_KEYS, HEALTHCHECK_KEYS, KEYS, Key, KeyPlace, PREPARE_KEYS, PROCESS_KEYS,
+};
 
 /// Returns the JSON schema of `[tool.ipo-oci]` in `pyproject.toml`.
 pub fn schema() -> Value {
@@ -38,6 +40,7 @@ pub fn schema() -> Value {
         "healthcheck": table("Properties of the health check", HEALTHCHECK_KEYS, &[]),
         "process": table("A process with an image of its own", PROCESS_KEYS, &[]),
         "file": table("A file or folder of this machine", FILE_KEYS, &["from", "to"]),
+        "check": table("The check of images", CHECK_KEYS, &[]),
         "prepare": table("A command that makes files", PREPARE_KEYS, &["name", "command", "to"]),
     });
     schema

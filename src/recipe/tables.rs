@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{Recipe, RecipeError, is_signal};
 use crate::settings::{
-    FileTable, HealthcheckSetting, Places, PrepareTable, ProcessTable, Settings, SettingsError, User,
+    CheckTable, FileTable, HealthcheckSetting, List, Places, PrepareTable, ProcessTable, Settings,
+    SettingsError, Size, User,
 };
 use crate::suggest::nearest;
 use crate::tree::ImagePath;
@@ -57,6 +58,35 @@ pub struct ResolvedPrepare {
     pub env: BTreeMap<String, String>,
     /// Time limit.
     pub timeout: Duration,
+}
+
+/// The check of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ResolvedCheck {
+    /// Rules to apply; empty for all.
+    pub select: Vec<String>,
+    /// Rules to leave out.
+    pub ignore: Vec<String>,
+    /// True if builds check the image.
+    pub build: bool,
+    /// The size on disk from which a layer is reported.
+    pub max_layer_size: Option<Size>,
+    /// The size on disk from which a distribution is reported.
+    pub max_distribution_size: Option<Size>,
+}
+
+impl ResolvedCheck {
+    pub(super) fn resolve(table: CheckTable) -> Self {
+        let CheckTable { select, ignore, build, max_layer_size, max_distribution_size } = table;
+        Self {
+            select: select.map(List::into_items).unwrap_or_default(),
+            ignore: ignore.map(List::into_items).unwrap_or_default(),
+            build: build.unwrap_or(true),
+            max_layer_size,
+            max_distribution_size,
+        }
+    }
 }
 
 /// Returns `text` as a path in the image; a relative one is below `workdir`.

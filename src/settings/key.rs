@@ -53,6 +53,8 @@ pub enum KeyGroup {
     Process,
     /// Layers and their limits.
     Layers,
+    /// Properties of the check.
+    Check,
     /// Keys about other settings.
     Scope,
 }
@@ -255,7 +257,7 @@ macro_rules! declare {
             /// Sets `key` to the value of a flag or variable; a list or table grows by it.
             pub fn set(&mut self, key: &str, text: &str) -> Result<(), SettingsError> {
                 match key {
-                    $($key => self.$field.set(text),)+
+                    $($key => SettingField::set(&mut self.$field, text),)+
                     _ => {
                         let near = crate::suggest::nearest(key, $keys.iter().map(|key| key.name));
                         let help = near.map_or("run `ipo-oci help settings` for all keys".to_owned(), |near| format!("write {near}"));
@@ -266,7 +268,7 @@ macro_rules! declare {
 
             #[allow(dead_code)] // The tables of a list replace those of lower precedence.
             fn merged(self, below: Self) -> Self {
-                Self { $($field: self.$field.over(below.$field)),+ }
+                Self { $($field: SettingField::over(self.$field, below.$field)),+ }
             }
         }
     };

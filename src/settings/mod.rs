@@ -19,7 +19,8 @@ pub use healthcheck::{HEALTHCHECK_KEYS, HealthcheckSetting, HealthcheckTable};
 pub use key::{Flag, Key, KeyGroup, KeyPlace, Repetition};
 use key::{SettingField, declare};
 pub use tables::{
-    FILE_KEYS, FileMode, FileTable, PREPARE_KEYS, PROCESS_KEYS, Places, Ports, PrepareTable, ProcessTable,
+    CHECK_KEYS, CheckTable, FILE_KEYS, FileMode, FileTable, PREPARE_KEYS, PROCESS_KEYS, Places, Ports,
+    PrepareTable, ProcessTable,
 };
 pub use value::{
     Bytecode, EventLoop, HttpProtocol, List, OneOrMore, Platforms, PythonRequest, Seconds, Selection,
@@ -266,6 +267,8 @@ declare! {
         flag(Flag::new("max-size", "SIZE").variable("IPO_OCI_MAX_SIZE").common()
             .help("Fail with exit code 3 if the image is larger")
             .details("The size is that on disk, such as 120MB or 1.5GiB."));
+    /// Check of images.
+    check: CheckTable = "check", Layers, default("see below");
 }
 
 impl Settings {

@@ -1,4 +1,4 @@
-//! Settings that are tables themselves: `files`, `prepare` and `process`.
+//! Settings that are tables themselves: `files`, `prepare`, `process` and `check`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::key::{Key, KeyGroup, SettingField, declare};
 use super::value::{SettingValue, count, toml_error};
-use super::{HealthcheckSetting, Seconds, SettingsError, User};
+use super::{HealthcheckSetting, List, Seconds, SettingsError, Size, User};
 
 declare! {
     /// A file or folder of this machine for the image: `[[tool.ipo-oci.files]]`.
@@ -61,6 +61,23 @@ declare! {
     /// Port of a server.
     #[serde(deserialize_with = "count")]
     port: Option<NonZeroU16> = "port", Process, default("the image's");
+}
+
+declare! {
+    /// The check of images: `[tool.ipo-oci.check]`.
+    #[derive(Eq)]
+    pub struct CheckTable with CHECK_KEYS;
+
+    /// Rules to apply: codes, beginnings of codes, names.
+    select: Option<List> = "select", Check, form("list of rules"), default("all");
+    /// Rules to leave out; the longer code of both takes precedence.
+    ignore: Option<List> = "ignore", Check, form("list of rules"), default("`[]`");
+    /// False to build without a check.
+    build: Option<bool> = "build", Check, default("`true`");
+    /// Size on disk from which a layer is reported.
+    max_layer_size: Option<Size> = "max-layer-size", Check;
+    /// Size on disk from which a distribution is reported.
+    max_distribution_size: Option<Size> = "max-distribution-size", Check;
 }
 
 /// The permissions of a file, written in octal: `"0640"`.
@@ -115,6 +132,22 @@ impl SettingField for BTreeMap<String, ProcessTable> {
             below.insert(name, above.merged(under));
         }
         below
+    }
+
+    fn set(&mut self, text: &str) -> Result<(), SettingsError> {
+        Err(SettingsError::value("table", text, "write it in pyproject.toml"))
+    }
+}
+
+impl SettingField for CheckTable {
+    const FORM: &'static str = "table";
+
+    fn schema() -> Value {
+        json!({ "$ref": "#/definitions/check" })
+    }
+
+    fn over(self, below: Self) -> Self {
+        self.merged(below)
     }
 
     fn set(&mut self, text: &str) -> Result<(), SettingsError> {

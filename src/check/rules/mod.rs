@@ -3,12 +3,15 @@
 
 mod libraries;
 mod permissions;
+mod sizes;
 
 use super::diagnostic::Reporter;
 use super::image::CheckedImage;
+use super::options::CheckOptions;
 
 /// Applies the selected rules.
-pub(super) fn apply(image: &CheckedImage, reporter: &mut Reporter<'_>) {
+pub(super) fn apply(image: &CheckedImage, options: &CheckOptions, reporter: &mut Reporter<'_>) {
     libraries::check(image, reporter);
     permissions::check(image, reporter);
+    sizes::check(image, options, reporter);
 }
