@@ -19,6 +19,8 @@ mod render;
 mod rule;
 mod rules;
 mod selection;
+#[cfg(test)]
+mod testing;
 mod user;
 
 pub use diagnostic::{Diagnostic, DiagnosticSource, Severity};

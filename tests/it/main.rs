@@ -13,6 +13,7 @@ mod archives;
 mod bad_input;
 mod base;
 mod bytecode;
+mod check;
 mod cli;
 mod complete;
 mod context;

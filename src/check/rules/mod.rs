@@ -4,6 +4,7 @@
 mod libraries;
 mod permissions;
 mod sizes;
+mod wheels;
 
 use super::diagnostic::Reporter;
 use super::image::CheckedImage;
@@ -12,6 +13,7 @@ use super::options::CheckOptions;
 /// Applies the selected rules.
 pub(super) fn apply(image: &CheckedImage, options: &CheckOptions, reporter: &mut Reporter<'_>) {
     libraries::check(image, reporter);
+    wheels::check(image, reporter);
     permissions::check(image, reporter);
     sizes::check(image, options, reporter);
 }

@@ -103,7 +103,7 @@ impl PlatformCheck<'_> {
 }
 
 /// Returns the part between a module's name and `.so`.
-fn suffix(place: &str) -> Option<&str> {
+pub(crate) fn suffix(place: &str) -> Option<&str> {
     Some(place.strip_suffix(".so")?.rsplit('/').next()?.split_once('.')?.1)
 }
 
@@ -122,7 +122,7 @@ fn is_same_machine(machine: &str, other: &str) -> bool {
 }
 
 /// Returns the machine's name in a module's suffix: `cpython-311-x86_64-linux-gnu`.
-fn machine_in_suffix(machine: &str) -> &str {
+pub(crate) fn machine_in_suffix(machine: &str) -> &str {
     match machine {
         "i686" => "i386",
         "armv7l" | "armv6l" => "arm",

@@ -6,6 +6,7 @@
 //! ABI and machine.
 
 use super::headers::Headers;
+use crate::python::PythonVersion;
 
 /// The contents of the file `WHEEL`.
 ///
@@ -44,11 +45,52 @@ impl Wheel {
     }
 }
 
+impl Wheel {
+    /// Returns the tags that have three parts.
+    pub(crate) fn parsed_tags(&self) -> impl Iterator<Item = WheelTag<'_>> {
+        self.tags.iter().filter_map(|tag| WheelTag::parse(tag))
+    }
+}
+
+/// A compatibility tag; each part may be several, separated by dots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WheelTag<'a> {
+    /// `cp311`, `py2.py3`.
+    pythons: &'a str,
+    /// `cp311`, `abi3`, `none`.
+    abis: &'a str,
+    /// `manylinux_2_17_x86_64.manylinux2014_x86_64`, `any`.
+    platforms: &'a str,
+}
+
+impl<'a> WheelTag<'a> {
+    fn parse(tag: &'a str) -> Option<Self> {
+        let mut parts = tag.splitn(3, '-');
+        let (pythons, abis, platforms) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { pythons, abis, platforms })
+    }
+
+    /// Returns true if the tag suits this CPython on any platform.
+    pub(crate) fn suits_python(self, version: &PythonVersion) -> bool {
+        let PythonVersion { major, minor, free_threaded, .. } = *version;
+        // The stable ABI does not extend to builds without the global interpreter lock (PEP 703).
+        let abi_suits = |abi: &str| match abi {
+            "none" => true,
+            "abi3" => !free_threaded,
+            abi => !abi.starts_with("cp") || abi.ends_with('t') == free_threaded,
+        };
+        self.pythons.split('.').any(|python| python_suits(python, self.abis, major, minor))
+            && self.abis.split('.').any(abi_suits)
+    }
+
+    /// Returns the platforms.
+    pub(crate) fn platforms(self) -> impl Iterator<Item = &'a str> {
+        self.platforms.split('.')
+    }
+}
+
 fn tag_suits(tag: &str, major: u32, minor: u32, machine: &str) -> bool {
-    let mut parts = tag.splitn(3, '-');
-    let (Some(pythons), Some(abis), Some(platforms)) = (parts.next(), parts.next(), parts.next()) else {
-        return true;
-    };
+    let Some(WheelTag { pythons, abis, platforms }) = WheelTag::parse(tag) else { return true };
     let python = pythons.split('.').any(|python| python_suits(python, abis, major, minor));
     let platform = platforms.split('.').any(|platform| {
         platform == "any" || (platform.contains("linux") && platform.ends_with(&format!("_{machine}")))
@@ -94,6 +136,22 @@ mod tests {
             ("nonsense", true),
         ] {
             assert_eq!(tag_suits(tag, 3, 11, "x86_64"), suits, "{tag}");
+        }
+    }
+
+    #[test]
+    fn free_threaded_builds_have_an_abi_of_their_own() {
+        let version = |free_threaded| PythonVersion { major: 3, minor: 13, micro: None, free_threaded };
+        for (tag, locked, free) in [
+            ("cp313-cp313-linux_x86_64", true, false),
+            ("cp313-cp313t-linux_x86_64", false, true),
+            ("cp39-abi3-linux_x86_64", true, false),
+            ("py3-none-linux_x86_64", true, true),
+            ("cp312-cp312-linux_x86_64", false, false),
+        ] {
+            let tag = WheelTag::parse(tag).unwrap();
+            assert_eq!(tag.suits_python(&version(false)), locked, "{tag:?}");
+            assert_eq!(tag.suits_python(&version(true)), free, "{tag:?}");
         }
     }
 

@@ -192,6 +192,10 @@ impl Layer {
         self.member(EntryType::Link, name, target, 0o644, b"")
     }
 
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     pub(crate) fn write(mut self, path: PathBuf) -> PathBuf {
         self.0.extend([0; 1024]);
         fs_err::write(&path, self.0).unwrap();

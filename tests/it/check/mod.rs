@@ -1,0 +1,108 @@
+//! `ipo-oci check` on broken images of real parts: a built image, changed by one layer. For each
+//! rule, a similar image without the fault stays silent.
+
+mod command;
+mod wheels;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use ipo_oci::check::{CheckOptions, CheckReport, CheckedImage, Diagnostic, RuleSelection, check};
+use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer, Process};
+use ipo_oci::progress::Silent;
+use ipo_oci::store;
+use tar::EntryType;
+
+use crate::support::{self, Project, Venv, base, venv};
+
+/// The example's image: Python, an environment of real wheels, and the source in `/app`.
+struct Example {
+    project: Project,
+    image: Image,
+}
+
+fn example() -> &'static Example {
+    static MADE: OnceLock<Example> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let project = Project::example();
+        project.build(&["-q"]);
+        let layout = format!("oci:{}", project.path().join("dist/image").display());
+        let image = store::open_image(&layout.parse().expect("a reference"), None, &store::Access::default());
+        Example { project, image: image.expect("an image") }
+    })
+}
+
+/// An image with one more layer and another configuration.
+#[derive(Debug, Default)]
+struct Changed {
+    layer: base::Layer,
+    process: Process,
+}
+
+impl Changed {
+    fn file(mut self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
+        self.layer = self.layer.member(EntryType::Regular, path, "", 0o644, bytes.as_ref());
+        self
+    }
+
+    /// Replaces text in a file of the example.
+    fn edited(self, path: &str, old: &str, new: &str) -> Self {
+        let bytes = example().project.layout().only().read_file(path);
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        assert!(text.contains(old), "{path} lacks {old}: {text}");
+        self.file(path, text.replace(old, new))
+    }
+
+    /// Puts the layer onto the example's image.
+    fn image(self) -> Image {
+        let bytes = [self.layer.into_bytes(), vec![0; 1024]].concat();
+        let (digest, size) = (ipo_oci::digest::Digest::of(&bytes), bytes.len() as u64);
+        let blob = Blob::Memory(bytes.into());
+        let layer = Layer { digest, size, diff_id: digest, encoding: Encoding::Plain, blob };
+        let line = HistoryLine { created_by: "ipo-oci: change".to_owned(), comment: String::new() };
+        let mut config = ImageConfig::default();
+        config.os = "linux".into();
+        config.architecture.clone_from(&example().image.platform.architecture);
+        config.process = self.process;
+        Image::on_base(&example().image, &config, vec![(layer, line)], &BTreeMap::new(), None)
+            .expect("an image")
+    }
+
+    /// Returns the diagnostics of the rules `codes`.
+    fn diagnostics(self, codes: &str) -> Vec<Diagnostic> {
+        report(&self.image(), codes).diagnostics
+    }
+
+    /// Requires one diagnostic of the rules with the code's first digit: of `code`, with `text` in
+    /// its path, message and help.
+    #[track_caller]
+    fn is_reported(self, code: &str, text: &str) {
+        let found = self.diagnostics(&code[..4]);
+        let [only] = &found[..] else { panic!("{found:#?}") };
+        let path = only.path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let shown = format!("{path}: {} ({})", only.message, only.help.as_deref().unwrap_or_default());
+        assert!(only.code == code && shown.contains(text), "{only:#?}");
+    }
+
+    /// Requires silence of all rules with the code's first digit.
+    #[track_caller]
+    fn is_silent(self, code: &str) {
+        let found = self.diagnostics(&code[..4]);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+/// Returns the directory of the example's distributions.
+fn site() -> String {
+    let site = venv::site_packages(Venv::pip().path());
+    let python = site.parent().and_then(|lib| lib.file_name()).expect("a folder");
+    format!("app/.venv/lib/{}/site-packages", python.display())
+}
+
+fn report(image: &Image, codes: &str) -> CheckReport {
+    let selected: Vec<String> = codes.split(',').map(str::to_owned).collect();
+    let selection = RuleSelection::new(&selected, &[]).expect("rules");
+    let cache = support::target_dir().join("test-cache");
+    let checked = CheckedImage::of_image(image, Some(&cache), &Silent).expect("an image");
+    check("image", &checked, &CheckOptions::new(selection))
+}
