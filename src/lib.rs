@@ -64,6 +64,7 @@ pub mod report;
 pub mod settings;
 pub mod store;
 pub mod tree;
+pub mod verify;
 
 mod compression;
 mod git;

@@ -1,11 +1,12 @@
 //! A layer, plain or in gzip. No panic, no memory beyond the limits, no path outside the image, and
-//! equal digests for full and partial reads.
+//! equal digests for full and partial reads; `verify` reads the same bytes to the end.
 
 #![no_main]
 
 use std::io::Read;
 
 use ipo_oci::layer::{LayerDigests, LayerReader, Limits, Member, ReadError};
+use ipo_oci::verify;
 use libfuzzer_sys::fuzz_target;
 
 fn limits() -> Limits {
@@ -17,6 +18,8 @@ fn limits() -> Limits {
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    verify::check_layer(bytes, "application/vnd.oci.image.layer.v1.tar");
+    verify::check_layer(&with_checksums(bytes), "application/vnd.oci.image.layer.v1.tar+gzip");
     check(bytes);
     check(&with_checksums(bytes));
 });

@@ -77,6 +77,12 @@ Examples:
   ipo-oci inspect python:3.13-slim --platform linux/arm64
   ipo-oci inspect oci:dist/image --json | jq .digest";
 
+pub(super) const VERIFY: &str = "\
+Examples:
+  ipo-oci verify oci:dist/image                     # all images of a layout
+  ipo-oci verify ghcr.io/team/api:3.0.0             # after a push
+  docker save api | ipo-oci verify docker-archive:-";
+
 pub(super) const INDEX_CREATE: &str = "\
 Examples:
   ipo-oci index create ghcr.io/team/api:3.0.0 oci:dist/amd64 oci:dist/arm64";

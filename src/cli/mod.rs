@@ -30,6 +30,7 @@ mod terminal;
 mod timings;
 mod transfers;
 mod variables;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -108,6 +109,11 @@ enum Command {
     /// Describe an image
     #[command(after_long_help = help::INSPECT)]
     Inspect(inspect::InspectArguments),
+    /// Verify every digest, size and member of an image
+    ///
+    /// All findings are printed. The exit code is 1 if one is an error; warnings and notes leave 0.
+    #[command(after_long_help = help::VERIFY)]
+    Verify(verify::VerifyArguments),
     /// Combine images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),
@@ -191,6 +197,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Lock(arguments) => lock::run(&arguments, terminal),
         Command::Copy(arguments) => copy::run(&arguments, terminal),
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
+        Command::Verify(arguments) => verify::run(&arguments, terminal),
         Command::Index(command) => index::run(&command, terminal),
         Command::Rebase(arguments) => rebase::run(&arguments, terminal),
         Command::Cache(command) => cache::run(&command, terminal),

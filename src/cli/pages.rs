@@ -58,7 +58,7 @@ const PROJECTS: [(&str, &str); 24] = [
     ("waitress", include_str!("../../docs/servers/waitress.md")),
 ];
 
-const PAGES: [Page; 14] = [
+const PAGES: [Page; 15] = [
     Page {
         topic: "guide",
         about: "Tutorial: from an empty folder to a running container",
@@ -115,6 +115,11 @@ const PAGES: [Page; 14] = [
         text: include_str!("../../docs/checks.md"),
     },
     Page {
+        topic: "verify",
+        about: "Rules of `ipo-oci verify`, and faults that it cannot notice",
+        text: include_str!("../../docs/verify.md"),
+    },
+    Page {
         topic: "troubleshooting",
         about: "Errors and warnings, with causes and remedies",
         text: include_str!("../../docs/troubleshooting.md"),
@@ -132,7 +137,7 @@ const PAGES: [Page; 14] = [
 ];
 
 /// The commands with help.
-pub(super) const COMMANDS: [&str; 15] = [
+pub(super) const COMMANDS: [&str; 16] = [
     "build",
     "init",
     "check",
@@ -143,6 +148,7 @@ pub(super) const COMMANDS: [&str; 15] = [
     "lock",
     "copy",
     "inspect",
+    "verify",
     "index",
     "rebase",
     "cache",
@@ -161,14 +167,20 @@ pub(crate) struct HelpArguments {
     subcommand: Option<String>,
 }
 
+/// Topics without a line of their own in the list, like those of commands: the list fits a screen.
+const SHORT: [&str; 4] = ["report", CHECKS, "performance", "decisions"];
+
 /// Returns the list of topics.
 pub(super) fn topics() -> String {
     let width = PAGES.iter().map(|page| page.topic.len()).max().unwrap_or(0);
     let mut text = "Topics, printed by `ipo-oci help TOPIC`:".to_owned();
-    let pages = PAGES.iter().map(|page| (page.topic, page.about));
-    for (topic, about) in pages {
+    let (short, listed): (Vec<&Page>, Vec<&Page>) =
+        PAGES.iter().partition(|page| SHORT.contains(&page.topic) || COMMANDS.contains(&page.topic));
+    for Page { topic, about, .. } in listed {
         let _ = write!(text, "\n  {topic:width$}  {about}");
     }
+    let short: Vec<&str> = short.into_iter().map(|page| page.topic).collect();
+    let _ = write!(text, "\n  and {}", short.join(", "));
     text
 }
 

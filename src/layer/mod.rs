@@ -25,6 +25,7 @@ use pool::Pool;
 pub use read::{
     Duplicates, LayerDigests, LayerReader, Limits, Located, Member, MemberKind, ReadError, locate,
 };
+pub(crate) use read::{Oddity, RawKind, RawMember, read_raw};
 use read_ahead::ReadAhead;
 
 use crate::digest::{Digest, Hasher};

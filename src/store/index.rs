@@ -5,13 +5,70 @@
 
 use serde_json::{Value, json};
 
+use crate::digest::Digest;
 use crate::image::{Artifact, IMAGE_INDEX};
 use crate::reference::Name;
 
 /// The annotation with the tag, on the image's descriptor.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation with the full name, for containerd and Docker.
-pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// The annotation of an index with the digest of its text without this annotation. No digest
+/// protects the index otherwise, and a damaged name would look like a name.
+const INDEX_DIGEST: &str = "vnd.ipo-oci.index.digest";
+/// The first and the last bytes of every index with the annotation.
+const ENDS: (&str, &str) = ("{\"annotations\":{", "\"schemaVersion\":2}");
+
+/// The state of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IndexState {
+    /// Written by this program, and unchanged.
+    Intact,
+    /// Written by this program, and damaged.
+    Damaged,
+    /// Written by this program, and edited by another.
+    Edited,
+    /// Written by another program: nothing protects the annotations.
+    Foreign,
+}
+
+/// Returns the text of an index: keys sorted, with the annotation of its digest.
+pub(super) fn text(mut index: Value) -> Vec<u8> {
+    if !index.get("annotations").is_some_and(Value::is_object)
+        && let Some(index) = index.as_object_mut()
+    {
+        index.insert("annotations".to_owned(), json!({}));
+    }
+    let annotations = |index: &mut Value| {
+        index.get_mut("annotations").and_then(Value::as_object_mut).map(std::mem::take).unwrap_or_default()
+    };
+    let mut named = annotations(&mut index);
+    named.remove(INDEX_DIGEST);
+    index["annotations"] = named.into();
+    index.sort_all_objects();
+    let digest = Digest::of(index.to_string().as_bytes());
+    index["annotations"][INDEX_DIGEST] = digest.to_string().into();
+    index.sort_all_objects();
+    index.to_string().into_bytes()
+}
+
+/// Compares an index with its annotation.
+pub(crate) fn state(bytes: &[u8]) -> IndexState {
+    let Ok(found) = std::str::from_utf8(bytes) else { return IndexState::Foreign };
+    // Of two parts of the annotation, damage of one bit leaves one.
+    if !found.contains("vnd.ipo-oci") && !found.contains("index.digest") {
+        return IndexState::Foreign;
+    }
+    // Others write their own order of keys, or spaces.
+    if !found.starts_with(ENDS.0) && !found.ends_with(ENDS.1) {
+        return IndexState::Edited;
+    }
+    match serde_json::from_str::<Value>(found) {
+        Ok(index) if index.is_object() && text(index.clone()) == bytes => IndexState::Intact,
+        _ => IndexState::Damaged,
+    }
+}
 
 /// Returns an index without images.
 pub(super) fn empty() -> Value {
@@ -24,8 +81,7 @@ pub(super) fn of(artifact: &Artifact, names: &[(String, Name)]) -> Vec<u8> {
     let manifests: Vec<Value> =
         names.iter().map(|(ref_name, name)| descriptor(artifact, ref_name, name)).collect();
     index["manifests"] = manifests.into();
-    index.sort_all_objects();
-    index.to_string().into_bytes()
+    text(index)
 }
 
 /// Returns the descriptor of `artifact` for an index: the original descriptor, renamed.
@@ -124,6 +180,32 @@ mod tests {
         assert_eq!(index, json!({ "y": 2, "manifests": [entry("a", "4"), foreign, entry("b", "2")] }));
         assert!(replace(&mut index, entry("c", "5")).unwrap().is_empty());
         assert_eq!(manifests(&index).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_an_index_is_noticed() {
+        let mut index = empty();
+        replace(&mut index, json!({ "digest": "sha256:1", "size": 10, "annotations": { REF_NAME: "a" } }))
+            .unwrap();
+        let good = text(index.clone());
+        assert_eq!(state(&good), IndexState::Intact);
+        assert_eq!(text(serde_json::from_slice(&good).unwrap()), good);
+        for bit in 0..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            // Another program fails to read an index that is not UTF-8.
+            let seen = state(&bytes) == IndexState::Damaged || std::str::from_utf8(&bytes).is_err();
+            assert!(seen, "bit {bit}: {}", String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
+    fn an_index_of_others_is_not_damaged() {
+        let ours: Value = serde_json::from_slice(&text(empty())).unwrap();
+        assert_eq!(state(br#"{"schemaVersion":2,"manifests":[]}"#), IndexState::Foreign);
+        let edited = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{}}}"#, ours["annotations"]);
+        assert_eq!(state(edited.as_bytes()), IndexState::Edited);
+        assert_eq!(state(format!("{ours:#}").as_bytes()), IndexState::Edited);
     }
 
     #[test]

@@ -121,9 +121,7 @@ impl Layout {
         if !self.root.join(MARKER.0).exists() {
             blobs::replace(&self.root, MARKER.0, MARKER.1.as_bytes())?;
         }
-        let mut index = index.clone();
-        index.sort_all_objects();
-        blobs::replace(&self.root, INDEX, index.to_string().as_bytes())
+        blobs::replace(&self.root, INDEX, &index::text(index.clone()))
     }
 
     /// Removes the blobs used only by replaced images. In doubt, blobs stay.

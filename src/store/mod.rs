@@ -25,6 +25,7 @@
 mod access;
 mod archive;
 mod blobs;
+mod contents;
 mod daemon;
 mod error;
 mod extent;
@@ -43,8 +44,10 @@ mod throughput;
 mod write;
 
 pub use access::{Access, Network};
+pub(crate) use contents::{Contents, LayoutContents, StoredFile, open_contents};
 pub use error::{EngineError, StoreError};
 pub use extent::Extent;
+pub(crate) use index::{CONTAINERD_NAME, IndexState, REF_NAME, state as index_state};
 pub use layout::Layout;
 pub use layout_reader::{LayoutEntry, list_layout, read_layout, verify_layers};
 pub use lazy::lazy_blobs;

@@ -64,6 +64,7 @@ mod tools;
 mod unchanged;
 mod unprivileged;
 mod venv;
+mod verify;
 #[cfg(feature = "zstd")]
 mod zstd;
 

@@ -12,7 +12,7 @@ use test_macros::test;
 use crate::support::{Project, ipo_oci, run};
 
 /// Every subcommand, as the words after `ipo-oci`.
-const SUBCOMMANDS: [&[&str]; 19] = [
+const SUBCOMMANDS: [&[&str]; 20] = [
     &[],
     &["build"],
     &["init"],
@@ -23,6 +23,7 @@ const SUBCOMMANDS: [&[&str]; 19] = [
     &["lock"],
     &["copy"],
     &["inspect"],
+    &["verify"],
     &["index"],
     &["index", "create"],
     &["rebase"],

@@ -48,7 +48,7 @@ pub(super) enum Typeflag {
 pub(super) struct Numbers {
     pub(super) typeflag: Typeflag,
     pub(super) size: u64,
-    mode: u32,
+    pub(super) mode: u32,
     uid: u64,
     gid: u64,
     mtime: i64,
@@ -57,9 +57,9 @@ pub(super) struct Numbers {
 /// Overrides from extended headers for the next member.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Extended {
-    path: Option<String>,
-    link: Option<String>,
-    size: Option<u64>,
+    pub(super) path: Option<String>,
+    pub(super) link: Option<String>,
+    pub(super) size: Option<u64>,
     uid: Option<u64>,
     gid: Option<u64>,
     mtime: Option<i64>,

@@ -8,6 +8,7 @@
 mod header;
 mod locate;
 mod names;
+mod raw;
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read};
@@ -17,6 +18,7 @@ use flate2::bufread::MultiGzDecoder;
 pub use header::MemberKind;
 use header::{Extended, Numbers, Typeflag};
 pub use locate::{Located, locate};
+pub(crate) use raw::{Oddity, RawKind, RawMember, read_raw};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::Advice;

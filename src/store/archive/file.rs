@@ -141,6 +141,17 @@ impl ArchiveFile {
         Err(wrong("circular links"))
     }
 
+    /// Returns the names of all files and links, in order.
+    pub(in crate::store) fn names(&self) -> Vec<String> {
+        self.members.keys().map(|path| path.as_str().to_owned()).collect()
+    }
+
+    /// Returns the archive itself.
+    pub(in crate::store) fn whole(&self) -> Result<Blob, StoreError> {
+        let metadata = self.file.metadata().map_err(FileError::of("read", &self.shown))?;
+        Ok(Blob::Source(Arc::new(Section { file: self.file.clone(), offset: 0, size: metadata.len() })))
+    }
+
     /// Returns whether a member has this name.
     pub(in crate::store) fn has(&self, name: &str) -> bool {
         ImagePath::new(name).is_ok_and(|path| self.members.contains_key(&path))
