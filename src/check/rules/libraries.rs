@@ -89,6 +89,7 @@ fn report_missing(
     reporter: &mut Reporter<'_>,
 ) {
     let index = LibraryIndex::of(headers.iter().map(|(path, header)| (path.as_str(), header)));
+    let searched = search_path(image);
     let mut by_name: BTreeMap<&str, Vec<ImagePath>> = BTreeMap::new();
     for Missing { soname, needed_by } in missing {
         let Some((file, path)) = needed_by.to_str().and_then(|file| Some((file, image_path(needed_by)?)))
@@ -96,7 +97,8 @@ fn report_missing(
             continue;
         };
         let is_own = image.lookup(&path).is_none_or(|node| node.is_own());
-        if is_own && !index.is_met(file, soname) {
+        let is_searched = || searched.iter().any(|folder| has(image, folder, soname));
+        if is_own && !index.is_met(file, soname) && !is_searched() {
             by_name.entry(soname).or_default().push(path);
         }
     }
@@ -116,6 +118,17 @@ fn report_missing(
         };
         reporter.report(found.of(owner.as_ref()).at_all(paths));
     }
+}
+
+/// Returns the directories of `LD_LIBRARY_PATH` in the image, which the loader searches for every file.
+fn search_path(image: &CheckedImage) -> Vec<ImagePath> {
+    let text = image.config.variable("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = text.split([':', ';']).filter(|folder| folder.starts_with('/'));
+    folders.filter_map(|folder| ImagePath::new(folder).ok()).collect()
+}
+
+fn has(image: &CheckedImage, folder: &ImagePath, soname: &str) -> bool {
+    folder.join(soname).is_ok_and(|path| image.find(&path).is_some_and(|(_, node)| node.is_file()))
 }
 
 /// Reports symbol versions, each once for a library with all files that need the version.
