@@ -12,12 +12,14 @@ mod diagnostic;
 mod distributions;
 mod error;
 mod image;
+mod named;
 mod node;
 mod options;
 mod pythons;
 mod render;
 mod rule;
 mod rules;
+mod secrets;
 mod selection;
 #[cfg(test)]
 mod testing;
@@ -59,8 +61,10 @@ impl CheckReport {
 
 /// Applies all rules of builds to `image`, selected or not.
 pub(crate) fn check_for_build(image: &CheckedImage, options: &CheckOptions) -> Vec<Diagnostic> {
-    let all = RuleSelection::default();
-    let mut reporter = Reporter::new(&all);
+    // The other rules need no work: libraries are searched already.
+    let reported = RULES.iter().filter(|rule| !rule.is_of_builds()).map(|rule| rule.code.to_owned());
+    let selection = RuleSelection::new(&[], &reported.collect::<Vec<_>>()).unwrap_or_default();
+    let mut reporter = Reporter::new(&selection);
     rules::apply(image, options, &mut reporter);
     let mut found = reporter.finish();
     found.retain(|found| rule(found.code).is_some_and(Rule::is_of_builds));

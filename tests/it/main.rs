@@ -15,6 +15,7 @@ mod base;
 mod bytecode;
 mod check;
 mod check_loader;
+mod check_secrets;
 mod cli;
 mod complete;
 mod context;

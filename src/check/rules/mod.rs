@@ -1,8 +1,12 @@
 //! The rules by subject. Each module reports the violations of its rules; one that is not selected
 //! costs nothing.
 
+mod accounts;
+mod git;
 mod libraries;
+mod named;
 mod permissions;
+mod secrets;
 mod sizes;
 mod wheels;
 
@@ -13,7 +17,11 @@ use super::options::CheckOptions;
 /// Applies the selected rules.
 pub(super) fn apply(image: &CheckedImage, options: &CheckOptions, reporter: &mut Reporter<'_>) {
     libraries::check(image, reporter);
+    named::check(image, reporter);
     wheels::check(image, reporter);
     permissions::check(image, reporter);
+    secrets::check(image, reporter);
+    accounts::check(image, reporter);
+    git::check(image, reporter);
     sizes::check(image, options, reporter);
 }

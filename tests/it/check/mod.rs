@@ -2,6 +2,7 @@
 //! rule, a similar image without the fault stays silent.
 
 mod command;
+mod named;
 mod wheels;
 
 use std::collections::BTreeMap;
