@@ -16,7 +16,7 @@ use super::command;
 use super::distributions::Distributions;
 use super::django::DjangoProject;
 use super::error::ServiceError;
-use super::hints::{ANY_HOST, HintRole, Hints};
+use super::hints::{ANY_HOST, HintRole, Hints, PORT, is_unread};
 use super::server::{Server, ServerKind, is_loopback};
 use crate::project::Project;
 use crate::python::application::framework::{Framework, Interface};
@@ -355,6 +355,11 @@ impl ServiceSearch<'_> {
         let name = first.rsplit('/').next().unwrap_or(first);
         let reason = format!("{} starts it", hint.place());
         let is_python = name.starts_with("python");
+        let rest = with_port(rest);
+        if rest.iter().any(|word| is_unread(word)) {
+            return None;
+        }
+        let rest = rest.as_slice();
         // The default command of an image whose user adds the arguments.
         let rest = if rest.iter().any(|word| word == "--help") { &[] } else { rest };
         let command: Vec<String> = if is_python {
@@ -382,7 +387,7 @@ impl ServiceSearch<'_> {
         };
         let mut option = "";
         let follow = |word| {
-            let is_value = std::mem::replace(&mut option, word) == "--port";
+            let is_value = ["--port", "-p"].contains(&std::mem::replace(&mut option, word));
             let port = hint.port.map(|port| port.to_string());
             match word.strip_prefix("--port=") {
                 Some(value) if Some(value) == port.as_deref() => "--port={port}".to_owned(),
@@ -557,6 +562,25 @@ impl ServiceSearch<'_> {
         }
         (program, reason)
     }
+}
+
+/// Replaces values that only a container has by the placeholder of the port, in the options for a port:
+/// `--port ${API_PORT}`, `-b 0.0.0.0:${API_PORT}`.
+fn with_port(words: &[String]) -> Vec<String> {
+    let mut option = "";
+    let replaced = words.iter().map(|word| {
+        let is_value = ["--port", "-p"].contains(&std::mem::replace(&mut option, word));
+        let is_variable = |text: &str| text.starts_with("${") && text.ends_with('}');
+        let (start, value) = match word.rsplit_once([':', '=']) {
+            Some((_, value)) => (&word[..word.len() - value.len()], value),
+            None => ("", word.as_str()),
+        };
+        let is_address =
+            ["--port=", "-p="].contains(&start) || ANY_HOST.iter().any(|host| start.ends_with(host));
+        let is_port = if start.is_empty() { is_value } else { is_address };
+        if is_port && is_variable(value) { format!("{start}{PORT}") } else { word.clone() }
+    });
+    replaced.collect()
 }
 
 /// Replaces `port` in the addresses of a word, `--hosts=0.0.0.0:80,[::]:80`, by the placeholder.

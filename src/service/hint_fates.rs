@@ -48,7 +48,12 @@ fn fate(hint: &CommandHint, service: Option<&Service>) -> Finding {
         HintRole::Process(name) => format!("not run; the process {name}"),
         HintRole::Web => web(words, service),
     };
-    Finding::new("hint", words.join(" "), format!("{place}; {fate}"))
+    let unread = if hint.unread.is_empty() {
+        String::new()
+    } else {
+        format!("; unknown before a container starts: {}", hint.unread.join(", "))
+    };
+    Finding::new("hint", words.join(" "), format!("{place}; {fate}{unread}"))
 }
 
 /// Returns the fate of the words of a command that starts the service.

@@ -141,7 +141,9 @@ pub(super) fn hints(steps: &[CommandStep], main: &HintRole) -> Vec<CommandHint> 
         .iter()
         .map(|step| step.words.as_ref().map_or(CommandKind::Other, |words| kind(words)))
         .collect();
-    let candidates = || (0..steps.len()).filter(|at| !steps[*at].is_background && !is_excluded(&steps[*at]));
+    let possible = || (0..steps.len()).filter(|at| !steps[*at].is_background && !is_excluded(&steps[*at]));
+    let is_certain = possible().any(|at| steps[at].is_taken != Some(false));
+    let candidates = || possible().filter(|at| !is_certain || steps[*at].is_taken != Some(false));
     let in_script = steps.iter().any(|step| step.in_script);
     let serves = |at: &usize| steps[*at].is_exec || kinds[*at] == CommandKind::Server;
     let is_service = |at: &usize| !matches!(kinds[*at], CommandKind::Migration | CommandKind::Preparation);
@@ -181,6 +183,7 @@ pub(super) fn hints(steps: &[CommandStep], main: &HintRole) -> Vec<CommandHint> 
             },
             // Of two servers in a script, the other is for another mode.
             CommandKind::Server => continue,
+            CommandKind::Other if step.is_taken == Some(false) && !is_excluded => continue,
             CommandKind::Other if is_excluded || last.is_some_and(|last| at > last) => continue,
             CommandKind::Other if step.in_script && !starts_python(step) => continue,
             _ => HintRole::Release,
@@ -209,6 +212,10 @@ fn chosen_label(steps: &[CommandStep]) -> Option<String> {
         let ranks = label.split('|').filter_map(|part| SERVER_LABELS.iter().position(|known| *known == part));
         ranks.min()
     };
+    let taken = steps.iter().filter(|step| step.is_taken == Some(true)).find_map(|step| step.label.clone());
+    if taken.is_some() {
+        return taken;
+    }
     labels()
         .filter(|label| serves(label))
         .min_by_key(|label| rank(label))
@@ -224,6 +231,7 @@ fn hint(step: &CommandStep, role: HintRole) -> CommandHint {
         env: step.env.clone(),
         wrappers: step.wrappers.clone(),
         port: step.port,
+        unread: step.unread.clone(),
         evidence: step.evidence.clone(),
     }
 }

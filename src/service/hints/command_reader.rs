@@ -2,13 +2,15 @@
 //!
 //! Programs that only start another one are removed from the front (`exec`, `poetry run`, `tini --`), shell
 //! scripts of the project are read in their place, and the state that a shell keeps for the next command is
-//! followed: variables, `cd`, `export`, `set --`. No command is run: both branches of a condition count.
+//! followed: variables, arrays, `cd`, `export`, `set --`. No command is run: both branches of a condition count
+//! unless its test compares known values, and values that only a running container has stay as `${NAME}`.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::Evidence;
-use super::shell::{ShellParameters, Token, Word, lex};
+use super::conditions::Conditions;
+use super::shell::{ArrayAssignment, ShellParameters, Token, Word, is_unread, lex};
 
 /// The deepest chain of scripts and `sh -c` that is read.
 const MAX_DEPTH: usize = 4;
@@ -34,6 +36,10 @@ pub(crate) struct CommandStep {
     pub(super) in_script: bool,
     /// The pattern of the `case` branch around the command.
     pub(super) label: Option<String>,
+    /// The certain verdict of the conditions around the command.
+    pub(super) is_taken: Option<bool>,
+    /// The parts of the command that only a running container has.
+    pub(super) unread: Vec<String>,
     /// The default of `PORT`: `${PORT:-8000}`.
     pub(super) port: Option<u16>,
     pub(super) evidence: Evidence,
@@ -66,6 +72,10 @@ pub(super) struct CommandReader<'a> {
     /// The first keyword of a command line.
     keyword: Option<String>,
     label: Option<String>,
+    arrays: BTreeMap<String, Vec<String>>,
+    conditions: Conditions,
+    /// The arrays, and `@`, that are changed under a condition, with the place.
+    uncertain: BTreeMap<String, String>,
     steps: Vec<CommandStep>,
 }
 
@@ -95,6 +105,14 @@ impl ShellParameters for CommandReader<'_> {
         &self.arguments
     }
 
+    fn array(&self, name: &str) -> Option<&[String]> {
+        self.arrays.get(name).map(Vec::as_slice)
+    }
+
+    fn unread(&self, text: &str, _: &str) -> Result<String, String> {
+        Ok(text.to_owned())
+    }
+
     fn port_default(&self, default: &str) {
         if let Ok(port) = default.trim_matches(['"', '\'']).parse() {
             self.port.set(Some(port));
@@ -110,6 +128,15 @@ struct Simple {
     problem: Option<String>,
     /// A redirection's operator without its word.
     redirection: Option<&'static str>,
+    /// The array whose elements are read, up to the parenthesis.
+    array: Option<OpenArray>,
+}
+
+/// An assignment of an array.
+struct OpenArray {
+    name: String,
+    assignment: ArrayAssignment,
+    elements: Vec<Word>,
 }
 
 impl Simple {
@@ -166,6 +193,9 @@ impl<'a> CommandReader<'a> {
             in_script: false,
             keyword: None,
             label: None,
+            arrays: BTreeMap::new(),
+            conditions: Conditions::default(),
+            uncertain: BTreeMap::new(),
             steps: Vec::new(),
         }
     }
@@ -179,7 +209,7 @@ impl<'a> CommandReader<'a> {
         let mut cases = Cases::default();
         // An operator before a command: `|` and `||` make its effect depend on the one before.
         let mut before: Option<&'static str> = None;
-        let label = self.label.clone();
+        let (label, depth) = (self.label.clone(), self.conditions.depth());
         for token in tokens.into_iter().chain([Token::Operator("\n", text.len())]) {
             let operator = match token {
                 Token::Word(word) => {
@@ -195,8 +225,12 @@ impl<'a> CommandReader<'a> {
             if let Some(pattern) = &mut cases.pattern {
                 if operator == ")" {
                     self.label = Some(pattern.join("|"));
+                    self.conditions.pattern(pattern);
                     cases.pattern = None;
                 }
+                continue;
+            }
+            if self.is_in_array(operator, &mut simple, place) {
                 continue;
             }
             match operator {
@@ -216,7 +250,7 @@ impl<'a> CommandReader<'a> {
                         simple.problem.get_or_insert_with(|| "the alternative `||`".to_owned());
                     }
                     let is_empty = simple.words.is_empty();
-                    self.simple(std::mem::take(&mut simple), operator == "&", place);
+                    self.command(std::mem::take(&mut simple), (before, operator), place);
                     if !is_empty || operator != "\n" {
                         before = Some(operator);
                     }
@@ -228,14 +262,56 @@ impl<'a> CommandReader<'a> {
             }
         }
         self.label = label;
+        self.conditions.truncate(depth);
+    }
+
+    /// Follows an operator at or in the elements of an array: `NAME=(…)`. Returns false elsewhere.
+    fn is_in_array(&mut self, operator: &str, simple: &mut Simple, place: &TextPlace<'_>) -> bool {
+        if let Some(array) = &simple.array {
+            if operator == ")" {
+                let offset = array.elements.first().map_or(0, |word| word.offset);
+                let Some(array) = simple.array.take() else { return true };
+                self.assign_array(array, &place.evidence(offset));
+            }
+            return true;
+        }
+        let last = simple.words.last().filter(|_| operator == "(");
+        let Some((name, assignment)) = last.and_then(Word::array_assignment) else { return false };
+        simple.array = Some(OpenArray { name: name.to_owned(), assignment, elements: Vec::new() });
+        simple.words.pop();
+        true
+    }
+
+    fn assign_array(&mut self, array: OpenArray, place: &Evidence) {
+        let OpenArray { name, assignment, elements } = array;
+        let verdict = self.conditions.verdict();
+        let fields: Result<Vec<_>, _> = elements.iter().map(|word| word.fields(self)).collect();
+        let (Ok(fields), true) = (fields, verdict != Some(false)) else { return };
+        let is_known = self.arrays.contains_key(&name);
+        if verdict.is_none() {
+            let text = format!("`{name}` under a condition ({}:{})", place.file, place.line);
+            self.uncertain.insert(name.clone(), text);
+            if is_known {
+                return;
+            }
+        }
+        let array = self.arrays.entry(name).or_default();
+        if assignment == ArrayAssignment::Replace {
+            array.clear();
+        }
+        array.extend(fields.concat());
     }
 
     fn word(&mut self, word: Word, simple: &mut Simple, cases: &mut Cases) {
+        if let Some(array) = &mut simple.array {
+            return array.elements.push(word);
+        }
         if let Some(pattern) = &mut cases.pattern {
             match word.literal() {
                 Some("esac") if pattern.is_empty() => {
                     cases.depth = cases.depth.saturating_sub(1);
                     cases.pattern = None;
+                    self.conditions.esac();
                 }
                 _ => pattern.push(word.value(self).unwrap_or_default()),
             }
@@ -259,19 +335,85 @@ impl<'a> CommandReader<'a> {
             if literal == Some("esac") {
                 cases.depth = cases.depth.saturating_sub(1);
                 self.label = None;
+                self.conditions.esac();
             }
+            self.conditions.keyword(literal.unwrap_or_default());
             return;
         }
         let starts_case = simple.words.len() == 2
             && literal == Some("in")
             && simple.words.first().and_then(Word::literal) == Some("case");
         if starts_case {
+            let subject = simple.words.get(1).and_then(|word| word.value(self).ok());
+            // Without an argument, the command of an image gives one.
+            self.conditions.case(subject.filter(|word| !word.is_empty() && !is_unread(word)));
             *simple = Simple::default();
             cases.depth += 1;
             cases.pattern = Some(Vec::new());
             return;
         }
         simple.words.push(word);
+    }
+
+    /// Follows one command between operators, which is part of a test or not.
+    fn command(
+        &mut self,
+        simple: Simple,
+        (before, after): (Option<&'static str>, &str),
+        place: &TextPlace<'_>,
+    ) {
+        let first = self.steps.len();
+        let is_taken = self.conditions.verdict();
+        if self.conditions.is_test() && !simple.words.is_empty() {
+            let value = self.tested(&simple.words);
+            self.conditions.test(value, before);
+        }
+        let mut unread: Vec<String> = Vec::new();
+        for (name, text) in &self.uncertain {
+            if simple.words.iter().any(|word| word.names(name)) {
+                unread.push(text.clone());
+            }
+        }
+        self.simple(simple, after == "&", place);
+        for step in &mut self.steps[first..] {
+            step.unread.extend(unread.iter().cloned());
+            step.is_taken = if is_taken == Some(true) { step.is_taken } else { is_taken };
+        }
+    }
+
+    /// Returns the value of a test, `[ "$1" = web ]`, of known values.
+    fn tested(&self, words: &[Word]) -> Option<bool> {
+        let (first, rest) = words.split_first()?;
+        ["[", "[[", "test"].contains(&first.literal()?).then_some(())?;
+        let rest = match rest.split_last() {
+            Some((last, rest)) if matches!(last.literal(), Some("]" | "]]")) => rest,
+            _ => rest,
+        };
+        let values: Vec<String> = rest.iter().map(|word| word.value(self).ok()).collect::<Option<_>>()?;
+        if values.iter().any(|value| is_unread(value)) {
+            return None;
+        }
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let (is_negated, values) = match values.as_slice() {
+            ["!", rest @ ..] => (true, rest),
+            values => (false, values),
+        };
+        let number = |text: &str| text.parse::<i64>().ok();
+        let value = match values {
+            ["-z", value] => value.is_empty(),
+            ["-n", value] => !value.is_empty(),
+            [first, "=" | "==", second] => first == second,
+            [first, "!=", second] => first != second,
+            [first, "-eq", second] => number(first)? == number(second)?,
+            [first, "-ne", second] => number(first)? != number(second)?,
+            [first, "-gt", second] => number(first)? > number(second)?,
+            [first, "-ge", second] => number(first)? >= number(second)?,
+            [first, "-lt", second] => number(first)? < number(second)?,
+            [first, "-le", second] => number(first)? <= number(second)?,
+            [value] => !value.is_empty(),
+            _ => return None,
+        };
+        Some(value != is_negated)
     }
 
     /// Follows one command: changes the state, or adds steps.
@@ -284,6 +426,7 @@ impl<'a> CommandReader<'a> {
         while let [first, rest @ ..] = words {
             let Some((name, value)) = first.assignment() else { break };
             match value.value(self) {
+                Ok(value) if is_unread(&value) => drop(self.variables.remove(&name)),
                 Ok(value) => env.push((name, value)),
                 Err(construct) if rest.is_empty() => drop(construct),
                 Err(construct) => problem = Some(construct),
@@ -291,6 +434,9 @@ impl<'a> CommandReader<'a> {
             words = rest;
         }
         let Some(first) = words.first() else {
+            if self.conditions.verdict() == Some(false) {
+                return;
+            }
             // A name in its own value, `PORT=${PORT:-80}`, stays the variable that the platform sets.
             return self.variables.extend(env.into_iter().filter(|(_, value)| value != super::shell::PORT));
         };
@@ -304,6 +450,13 @@ impl<'a> CommandReader<'a> {
                 Ok(more) => fields.extend(more),
                 Err(construct) => drop(problem.get_or_insert(construct)),
             }
+        }
+        let program = fields.iter().find(|field| *field != "exec").filter(|field| is_unread(field));
+        if let Some(program) = program {
+            problem.get_or_insert_with(|| match program.starts_with("${") {
+                true => format!("the variable `{}`", program.replace(['{', '}'], "")),
+                false => "the substitution `$(…)`".to_owned(),
+            });
         }
         match problem {
             Some(problem) => self.push(Err(problem), env, Vec::new(), place.evidence(offset)),
@@ -322,16 +475,22 @@ impl<'a> CommandReader<'a> {
 
     /// Follows `cd`, `export`, `set` and other commands of the shell. Returns false for a program.
     fn is_state_change(&mut self, command: &str, words: &[Word], is_certain: bool) -> bool {
+        let verdict = self.conditions.verdict();
+        if verdict == Some(false) {
+            return NO_SERVICE.contains(&command);
+        }
         match command {
             "cd" if is_certain => {
-                if let Some(Ok(folder)) = words.first().map(|word| word.value(self)) {
+                if let Some(Ok(folder)) = words.first().map(|word| word.value(self))
+                    && !is_unread(&folder)
+                {
                     self.directory = Some(join(self.directory.as_deref(), &folder));
                 }
             }
             "export" | "declare" | "readonly" | "local" => {
                 for (name, value) in words.iter().filter_map(Word::assignment) {
                     let Ok(value) = value.value(self) else { continue };
-                    if value == super::shell::PORT {
+                    if value == super::shell::PORT || is_unread(&value) {
                         continue;
                     }
                     self.variables.insert(name.clone(), value.clone());
@@ -340,6 +499,9 @@ impl<'a> CommandReader<'a> {
                         self.exported.push((name, value));
                     }
                 }
+            }
+            "set" if words.first().and_then(Word::literal) == Some("--") && verdict.is_none() => {
+                self.uncertain.insert("@".to_owned(), "`set --` under a condition".to_owned());
             }
             "set" if words.first().and_then(Word::literal) == Some("--") => {
                 let words: Result<Vec<_>, _> = words[1..].iter().map(|word| word.fields(self)).collect();
@@ -462,8 +624,11 @@ impl<'a> CommandReader<'a> {
         evidence: Evidence,
     ) {
         if self.steps.len() < MAX_STEPS {
+            let unread = words.iter().flatten().filter(|word| is_unread(word)).cloned().collect();
             self.steps.push(CommandStep {
                 words,
+                is_taken: Some(true),
+                unread,
                 directory: self.directory.clone(),
                 env: self.exported.iter().cloned().chain(env).collect(),
                 wrappers,

@@ -6,6 +6,7 @@
 
 pub(crate) mod command;
 mod command_reader;
+mod conditions;
 pub(crate) mod dockerfile;
 mod platforms;
 mod python_files;
@@ -20,9 +21,10 @@ use std::path::Path;
 
 pub(crate) use dockerfile::Dockerfile;
 pub(crate) use python_files::GunicornConfig;
-pub(crate) use shell::PORT;
+pub(crate) use shell::{PORT, is_unread};
 
 use self::command_reader::{CommandReader, Script, base_name, join};
+use self::dockerfile::Stage;
 use self::platforms::PlatformFile;
 use crate::service::server::{Server, ServerKind};
 use crate::traced_fs;
@@ -64,8 +66,8 @@ pub(crate) struct Evidence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CommandHint {
     pub(crate) role: HintRole,
-    /// The program and its arguments, without programs that only start it. [`PORT`] stands for the port. An error names
-    /// the construct that needs a shell.
+    /// The program and its arguments, without programs that only start it. [`PORT`] stands for the port, and `${NAME}` or
+    /// `$(…)` for a value that only a running container has. An error names the construct that needs a shell.
     pub(crate) words: Result<Vec<String>, String>,
     /// The folder in which the command runs, from the project's root; `None` for the root itself, or a folder that is
     /// not in the project.
@@ -76,6 +78,8 @@ pub(crate) struct CommandHint {
     pub(crate) wrappers: Vec<String>,
     /// The default of the port's variable: `${PORT:-8000}`.
     pub(crate) port: Option<u16>,
+    /// The parts that only a running container has: `${WORKERS}`, `$(…)`, options under a condition.
+    pub(crate) unread: Vec<String>,
     pub(crate) evidence: Evidence,
 }
 
@@ -113,6 +117,8 @@ pub(crate) struct Hints {
     pub(crate) flask_env: Vec<(String, String, Evidence)>,
     /// The Dockerfile.
     pub(crate) dockerfile: Option<Dockerfile>,
+    /// Variables with a value in `ENV` and `ARG` of the Dockerfile, and in files of platforms.
+    variables: BTreeMap<String, String>,
 }
 
 impl Evidence {
@@ -164,6 +170,7 @@ impl Hints {
     /// Reads the hints in a project's folder, with this Dockerfile.
     pub(crate) fn with_dockerfile(root: &Path, dockerfile: Option<Dockerfile>) -> Self {
         let mut hints = Self { dockerfile, ..Self::default() };
+        hints.variables = hints.known_variables(root);
         hints.platform(root, read_text(root, "Procfile").map(|text| platforms::procfile("Procfile", &text)));
         hints.read_dockerfile(root);
         let files: [(&str, ReadPlatformFile); 6] = [
@@ -196,6 +203,18 @@ impl Hints {
         hints
     }
 
+    /// Returns the variables with a value in the repository. Those of the Dockerfile take precedence.
+    fn known_variables(&self, root: &Path) -> BTreeMap<String, String> {
+        let read = |file: &str, read: ReadPlatformFile| read_text(root, file).map(|text| read(file, &text));
+        let files = [read("app.json", platforms::json), read("fly.toml", platforms::toml)];
+        let mut variables: BTreeMap<String, String> =
+            files.into_iter().flatten().flat_map(|file| file.variables).collect();
+        variables.extend(
+            self.dockerfile.as_ref().and_then(Dockerfile::target).map(Stage::variables).unwrap_or_default(),
+        );
+        variables
+    }
+
     /// Returns the first command with this role.
     pub(crate) fn command(&self, role: &HintRole) -> Option<&CommandHint> {
         self.commands.iter().find(|command| command.role == *role)
@@ -225,7 +244,7 @@ impl Hints {
         let Some(file) = file else { return };
         let find_script = |program: &str, folder: Option<&str>| project_script(root, program, folder);
         for (role, line, evidence) in file.commands {
-            let steps = CommandReader::line(&line, &evidence, BTreeMap::new(), &find_script);
+            let steps = CommandReader::line(&line, &evidence, self.variables.clone(), &find_script);
             self.commands.extend(command::hints(&steps, &role));
         }
         self.port = self.port.take().or(file.port);

@@ -18,6 +18,8 @@ pub(super) struct PlatformFile {
     pub(super) commands: Vec<(HintRole, String, Evidence)>,
     pub(super) health_path: Option<(String, Evidence)>,
     pub(super) port: Option<(u16, Evidence)>,
+    /// Variables with their values.
+    pub(super) variables: Vec<(String, String)>,
 }
 
 impl PlatformFile {
@@ -68,6 +70,12 @@ pub(super) fn json(file: &str, text: &str) -> PlatformFile {
         let line = text.lines().position(|line| line.contains(&format!("\"{needle}\""))).unwrap_or_default();
         Evidence::line(file, line + 1, text.lines().nth(line).unwrap_or_default())
     };
+    let env = value.pointer("/env").and_then(serde_json::Value::as_object);
+    for (name, value) in env.into_iter().flatten() {
+        // `{"NAME": "VALUE"}` or `{"NAME": {"value": "VALUE"}}`.
+        let value = value.as_str().or_else(|| value.get("value")?.as_str());
+        found.variables.extend(value.map(|value| (name.clone(), value.to_owned())));
+    }
     let scripts = value.pointer("/scripts").and_then(serde_json::Value::as_object);
     for (pointer, name, role) in [
         ("/scripts/dokku/predeploy", "predeploy", HintRole::Release),
@@ -103,6 +111,10 @@ pub(super) fn toml(file: &str, text: &str) -> PlatformFile {
         {
             found.command(role(name.get_ref()), &command, evidence);
         }
+    }
+    for (name, _) in table("env").into_iter().flatten() {
+        let value = table("env").and_then(|table| string(table, name.get_ref()));
+        found.variables.extend(value.map(|(value, _)| (name.get_ref().to_string(), value)));
     }
     if let Some(deploy) = table("deploy") {
         for (name, role) in [

@@ -41,14 +41,37 @@ enum WordPart {
     Construct(&'static str),
 }
 
+/// The effect of an array's assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ArrayAssignment {
+    /// `NAME=(…)`.
+    Replace,
+    /// `NAME+=(…)`.
+    Append,
+}
+
 /// The parameters of a shell: variables, and the arguments of a script.
 pub(super) trait ShellParameters {
     /// Returns the value of a variable.
     fn variable(&self, name: &str) -> Option<String>;
     /// Returns the arguments of the script.
     fn arguments(&self) -> &[String];
+    /// Returns the elements of an array.
+    fn array(&self, _: &str) -> Option<&[String]> {
+        None
+    }
+    /// Returns the text for a value that only a running container has, `${NAME}` or `$(…)`, or else the
+    /// name of the construct.
+    fn unread(&self, _: &str, construct: &str) -> Result<String, String> {
+        Err(construct.to_owned())
+    }
     /// Takes note of the default of the port's variable.
     fn port_default(&self, _: &str) {}
+}
+
+/// Returns true if a word has a part that only a running container has.
+pub(crate) fn is_unread(word: &str) -> bool {
+    word.contains("${") || word.contains("$(")
 }
 
 /// Splits the text into words and operators.
@@ -82,11 +105,42 @@ impl Word {
         is_name.then(|| (name.to_owned(), Self { parts, offset: self.offset }))
     }
 
+    /// Returns the name of the array that is assigned, `NAME=(`, or extended, `NAME+=(`, by a word before
+    /// a parenthesis.
+    pub(super) fn array_assignment(&self) -> Option<(&str, ArrayAssignment)> {
+        let name = self.literal()?.strip_suffix('=')?;
+        let (name, assignment) = match name.strip_suffix('+') {
+            Some(name) => (name, ArrayAssignment::Append),
+            None => (name, ArrayAssignment::Replace),
+        };
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        is_name.then_some((name, assignment))
+    }
+
     /// Returns true if the word is or has the script's arguments, `"$@"`.
     pub(super) fn has_arguments(&self) -> bool {
         self.parts.iter().any(|part| match part {
             WordPart::Variable { text, .. } => {
                 matches!(reference(text), Some(found) if found.name == "@" || found.name == "*")
+            }
+            _ => false,
+        })
+    }
+
+    /// Returns true if the word has the elements of this array, or the arguments for `@`.
+    pub(super) fn names(&self, array: &str) -> bool {
+        self.parts.iter().any(|part| match part {
+            WordPart::Variable { text, .. } => reference(text)
+                .is_some_and(|found| found.name == array && (found.rule == ValueRule::Elements || array == "@")),
+            _ => false,
+        })
+    }
+
+    /// Returns true if the word has the elements of an array.
+    fn has_elements(&self) -> bool {
+        self.parts.iter().any(|part| match part {
+            WordPart::Variable { text, .. } => {
+                matches!(reference(text), Some(found) if found.rule == ValueRule::Elements)
             }
             _ => false,
         })
@@ -108,11 +162,18 @@ impl Word {
                     }
                     field.get_or_insert_default().push_str(text);
                 }
-                WordPart::Construct(construct) => return Err((*construct).to_owned()),
+                WordPart::Construct(HOME) => return Err(HOME.to_owned()),
+                WordPart::Construct(construct) => {
+                    field.get_or_insert_default().push_str(&values.unread("$(…)", construct)?);
+                }
                 WordPart::Variable { text, is_quoted } => {
                     let Some(found) = reference(text) else { continue };
-                    if found.name == "@" || found.name == "*" {
-                        let mut arguments = values.arguments().iter();
+                    let elements = match found.rule {
+                        ValueRule::Elements => values.array(found.name),
+                        _ => (found.name == "@" || found.name == "*").then(|| values.arguments()),
+                    };
+                    if let Some(elements) = elements {
+                        let mut arguments = elements.iter();
                         if let Some(first) = arguments.next() {
                             field.get_or_insert_default().push_str(first);
                         }
@@ -141,8 +202,8 @@ impl Word {
                 }
             }
         }
-        // `"$@"` without arguments is no word.
-        let is_nothing = self.has_arguments() && values.arguments().is_empty();
+        // `"$@"` without arguments is no word, and neither is an array without elements.
+        let is_nothing = (self.has_arguments() && values.arguments().is_empty()) || self.has_elements();
         fields.extend(field.filter(|field| !(is_nothing && field.is_empty())));
         Ok(fields)
     }
@@ -164,18 +225,26 @@ fn value(text: &str, values: &dyn ShellParameters, depth: usize) -> Result<Strin
         return Ok(PORT.to_owned());
     }
     let index = found.name.parse::<usize>().ok().filter(|index| *index > 0);
-    let known = match index {
-        Some(index) => values.arguments().get(index - 1).cloned(),
-        None => values.variable(found.name),
+    let known = match (index, found.name) {
+        (Some(index), _) => values.arguments().get(index - 1).cloned(),
+        (None, "#") => Some(values.arguments().len().to_string()),
+        (None, name) => values.variable(name),
     };
+    let is_argument = index.is_some();
     match (found.rule, known.filter(|known| !known.is_empty())) {
         (ValueRule::Plain | ValueRule::Default(_), Some(known)) => Ok(known),
-        (ValueRule::Default(word), None) | (ValueRule::Alternative(word), Some(_)) => {
-            expand(word, values, depth)
-        }
+        (ValueRule::Default(word), None) | (ValueRule::Alternative(word), Some(_)) => expand(word, values, depth),
         (ValueRule::Alternative(_), None) => Ok(String::new()),
-        (ValueRule::Plain, None) if index.is_some() => Ok(String::new()),
-        _ => Err(format!("the variable `${}`", found.name)),
+        (ValueRule::WithoutPrefix(prefix), Some(known)) => {
+            Ok(known.strip_prefix(prefix).unwrap_or(&known).to_owned())
+        }
+        (ValueRule::Substring(offset, length), Some(known)) => {
+            Ok(known.chars().skip(offset).take(length).collect())
+        }
+        (ValueRule::Plain | ValueRule::WithoutPrefix(_) | ValueRule::Substring(..), None) if is_argument => {
+            Ok(String::new())
+        }
+        _ => values.unread(&format!("${{{}}}", found.name), &format!("the variable `${}`", found.name)),
     }
 }
 
@@ -187,8 +256,8 @@ fn expand(word: &str, values: &dyn ShellParameters, depth: usize) -> Result<Stri
         rest = &rest[c.len_utf8()..];
         match c {
             '"' | '\'' | '\\' => {}
-            '`' => return Err(SUBSTITUTION.to_owned()),
-            '$' if rest.starts_with('(') => return Err(SUBSTITUTION.to_owned()),
+            '`' => return values.unread("$(…)", SUBSTITUTION),
+            '$' if rest.starts_with('(') => return values.unread("$(…)", SUBSTITUTION),
             '$' => match reference(rest) {
                 Some(found) => {
                     expanded.push_str(&value(&rest[..found.length], values, depth + 1)?);
@@ -203,6 +272,7 @@ fn expand(word: &str, values: &dyn ShellParameters, depth: usize) -> Result<Stri
 }
 
 const SUBSTITUTION: &str = "the substitution `$(…)`";
+const HOME: &str = "the home folder `~`";
 
 /// Operators, longest first.
 const OPERATORS: [&str; 20] = [
@@ -260,7 +330,7 @@ impl<'a> Lexer<'a> {
                 '"' => self.double_quoted(start)?,
                 '$' => self.dollar(false, start)?,
                 '`' => self.backquoted(start)?,
-                '~' if self.word.is_none() => self.construct("the home folder `~`", start),
+                '~' if self.word.is_none() => self.construct(HOME, start),
                 _ if "&|;()<>".contains(c) => {
                     self.at = start;
                     self.operator();

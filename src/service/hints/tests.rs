@@ -95,10 +95,8 @@ fn constructs_that_need_a_shell_are_named() {
     for (given, problem) in [
         ("yes | gunicorn a", "the pipe `|`"),
         ("gunicorn a > log.txt", "the redirection `>`"),
-        ("gunicorn a -w $WORKERS", "the variable `$WORKERS`"),
-        ("gunicorn a -w $(nproc)", "the substitution `$(…)`"),
-        ("gunicorn a -w `nproc`", "the substitution `` `…` ``"),
-        ("gunicorn a -w $((2 * 3))", "the arithmetic `$((…))`"),
+        ("exec $SERVER a", "the variable `$SERVER`"),
+        ("$(which gunicorn) a", "the substitution `$(…)`"),
         ("true || gunicorn a", "the alternative `||`"),
         ("(gunicorn a)", "the subshell `(…)`"),
         ("if true; then gunicorn a; fi", "the keyword `if`"),
@@ -106,10 +104,108 @@ fn constructs_that_need_a_shell_are_named() {
         ("gunicorn src/*.py", "the pattern `*`"),
         ("bash start.sh", "the shell script `start.sh`, which is not in the project"),
         ("gunicorn -c ~/x a", "the home folder `~`"),
-        ("gunicorn ${A%.*}", "the variable `$A`"),
     ] {
         assert_eq!(line(given), [format!("web: cannot: {problem}")], "{given}");
     }
+}
+
+#[test]
+fn values_of_a_running_container_stay_as_written() {
+    for (given, read, unread) in [
+        ("gunicorn a -w $WORKERS", "gunicorn a -w ${WORKERS}", &["${WORKERS}"][..]),
+        ("gunicorn a -b 0.0.0.0:${API_PORT}", "gunicorn a -b 0.0.0.0:${API_PORT}", &["0.0.0.0:${API_PORT}"]),
+        ("gunicorn a -w $(nproc) ${X%.*}", "gunicorn a -w $(…) ${X}", &["$(…)", "${X}"]),
+        ("gunicorn a -w `nproc`", "gunicorn a -w $(…)", &["$(…)"]),
+        ("gunicorn a -w $((2 * 3))", "gunicorn a -w $(…)", &["$(…)"]),
+        ("A=$(date) gunicorn a", "gunicorn a", &[]),
+    ] {
+        assert_eq!(line(given), [format!("web: {read}")], "{given}");
+        assert_eq!(hints(&[("Procfile", &format!("web: {given}"))]).commands[0].unread, unread, "{given}");
+    }
+}
+
+#[test]
+fn variables_of_the_repository_have_their_values() {
+    let procfile = ("Procfile", "web: gunicorn a -w $WORKERS --threads ${THREADS} --log-level $LEVEL\n");
+    let found = commands(&[
+        procfile,
+        (
+            "app.json",
+            "{\"env\": {\"WORKERS\": \"3\", \"LEVEL\": {\"value\": \"info\"}, \"X\": {\"required\": true}}}",
+        ),
+        ("fly.toml", "[env]\nTHREADS = '2'\n"),
+    ]);
+    assert_eq!(found, ["web: gunicorn a -w 3 --threads 2 --log-level info (Procfile:1)"]);
+    let dockerfile =
+        "FROM python\nARG PORT_OF_API=9000\nENV HOST=0.0.0.0\nCMD gunicorn a -b $HOST:${PORT_OF_API}\n";
+    assert_eq!(commands(&[("Dockerfile", dockerfile)]), ["web: gunicorn a -b 0.0.0.0:9000 (Dockerfile:4)"]);
+}
+
+/// Returns the command of a Dockerfile with `CMD` and this script as its entrypoint, and the unread parts.
+fn of_script(script: &str, cmd: &str) -> (String, Vec<String>) {
+    let dockerfile = format!("FROM python\nENV WORKERS=2\nCOPY . /\nENTRYPOINT [\"/start.sh\"]\n{cmd}\n");
+    let found = hints(&[("Dockerfile", &dockerfile), ("start.sh", &format!("#!/bin/bash\n{script}\n"))]);
+    let web = found.command(&HintRole::Web).unwrap();
+    (web.words.clone().unwrap_or_else(|problem| vec![problem]).join(" "), web.unread.clone())
+}
+
+#[test]
+fn arrays_and_certain_conditions_of_a_script_are_read() {
+    for (script, cmd, expected) in [
+        (
+            "ARGS=(a:b --workers \"$WORKERS\")\nARGS+=(--preload)\nexec gunicorn \"${ARGS[@]}\"",
+            "",
+            "gunicorn a:b --workers 2 --preload",
+        ),
+        (
+            "if [ \"$*\" == \"\" ]; then\n  C=(run -p 80)\nelse\n  C=( \"${@}\" )\nfi\nexec gunicorn \"${C[@]}\"",
+            "",
+            "gunicorn run -p 80",
+        ),
+        (
+            "if [[ \"$*\" == \"\" ]]; then C=(run); else C=( \"$@\" ); fi\nexec gunicorn \"${C[@]}\"",
+            "CMD [\"x:y\"]",
+            "gunicorn x:y",
+        ),
+        (
+            "if [ \"${1#-}\" != \"$1\" ]; then set -- gunicorn \"$@\"; fi\nexec \"$@\"",
+            "CMD [\"--preload\", \"a:b\"]",
+            "gunicorn --preload a:b",
+        ),
+        (
+            "if [ \"${1:0:1}\" = '-' ]; then set -- gunicorn \"$@\"; fi\nexec \"$@\"",
+            "CMD [\"uvicorn\", \"a:b\"]",
+            "uvicorn a:b",
+        ),
+        (
+            "if [ \"$1\" = web ]; then exec gunicorn a:b; elif [ \"$1\" = dev ]; then exec uvicorn a:b; fi",
+            "CMD [\"web\"]",
+            "gunicorn a:b",
+        ),
+        (
+            "case $1 in\nserver) exec uvicorn a:b ;;\nweb) exec gunicorn a:b ;;\nesac",
+            "CMD [\"server\"]",
+            "uvicorn a:b",
+        ),
+        ("if [ $# -eq 0 ]; then set -- gunicorn a:b; fi\nexec \"$@\"", "", "gunicorn a:b"),
+        (
+            "if [ ! -z \"$WORKERS\" ] && [ \"$WORKERS\" -gt 1 ]; then exec gunicorn a:b; else exec uvicorn a:b; fi",
+            "",
+            "gunicorn a:b",
+        ),
+    ] {
+        assert_eq!(of_script(script, cmd), (expected.to_owned(), vec![]), "{script}");
+    }
+}
+
+#[test]
+fn uncertain_parts_of_a_script_are_named() {
+    let script = "ARGS=(a:b)\nif [ -f /etc/x ]; then\n  ARGS+=(--preload)\nfi\nexec gunicorn \"${ARGS[@]}\"";
+    let unread = vec!["`ARGS` under a condition (start.sh:4)".to_owned()];
+    assert_eq!(of_script(script, ""), ("gunicorn a:b".to_owned(), unread));
+    let script = "if [ -n \"$DEBUG\" ]; then set -- uvicorn \"$@\"; fi\nexec \"$@\"";
+    let unread = vec!["`set --` under a condition".to_owned()];
+    assert_eq!(of_script(script, "CMD [\"gunicorn\", \"a:b\"]"), ("gunicorn a:b".to_owned(), unread));
 }
 
 #[test]

@@ -19,6 +19,12 @@ pub(super) enum ValueRule<'a> {
     Default(&'a str),
     /// `:+` and `+`: this word if there is a value.
     Alternative(&'a str),
+    /// `#` and `##`: the value without this text at its beginning.
+    WithoutPrefix(&'a str),
+    /// `:OFFSET:LENGTH`: a part of the value.
+    Substring(usize, usize),
+    /// `[@]` and `[*]`: the elements of an array.
+    Elements,
     /// A part of the value, its length, or an error.
     Other,
 }
@@ -50,9 +56,20 @@ pub(super) fn reference(text: &str) -> Option<VariableReference<'_>> {
         _ if rest.is_empty() => ValueRule::Plain,
         (Some(word), _) => ValueRule::Default(word),
         (None, Some(word)) => ValueRule::Alternative(word),
-        (None, None) => ValueRule::Other,
+        _ if rest == "[@]" || rest == "[*]" => ValueRule::Elements,
+        (None, None) => part_of_value(rest).unwrap_or(ValueRule::Other),
     };
     Some(VariableReference { name, rule, length })
+}
+
+/// Returns the rule for a part of the value, if the part needs no pattern.
+fn part_of_value(rest: &str) -> Option<ValueRule<'_>> {
+    if let Some(prefix) = rest.strip_prefix("##").or_else(|| rest.strip_prefix('#')) {
+        let is_literal = !prefix.contains(['*', '?', '[', '$', '`', '"', '\'', '\\']);
+        return is_literal.then_some(ValueRule::WithoutPrefix(prefix));
+    }
+    let (offset, length) = rest.strip_prefix(':')?.split_once(':')?;
+    Some(ValueRule::Substring(offset.trim().parse().ok()?, length.trim().parse().ok()?))
 }
 
 /// Returns the name at the start of the text, or one special parameter.
@@ -95,6 +112,10 @@ mod tests {
         assert_eq!(found("{A:-${B:-2}}"), Some(("A", ValueRule::Default("${B:-2}"), 12)));
         assert_eq!(found("{A+b}"), Some(("A", ValueRule::Alternative("b"), 5)));
         assert_eq!(found("{A%.*}"), Some(("A", ValueRule::Other, 6)));
+        assert_eq!(found("{1#-}"), Some(("1", ValueRule::WithoutPrefix("-"), 5)));
+        assert_eq!(found("{1:0:1}"), Some(("1", ValueRule::Substring(0, 1), 7)));
+        assert_eq!(found("{A[@]}"), Some(("A", ValueRule::Elements, 6)));
+        assert_eq!(found("{A##*/}"), Some(("A", ValueRule::Other, 7)));
         assert_eq!(found("@\""), Some(("@", ValueRule::Plain, 1)));
         assert_eq!(found("#"), Some(("#", ValueRule::Plain, 1)));
         assert_eq!(found("{#A}"), Some(("#A", ValueRule::Other, 4)));

@@ -1,7 +1,7 @@
 //! [`settings`]: the settings for the options of a server's command line.
 
 use super::ProposedValue;
-use crate::service::hints::PORT;
+use crate::service::hints::{PORT, is_unread};
 
 /// The settings of a command line.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,9 @@ pub(super) fn settings(words: &[String]) -> CommandSettings {
     let mut position = 0;
     while let Some(word) = arguments.get(position) {
         position += 1;
+        if is_unread(word) && !word.starts_with('-') {
+            continue;
+        }
         if !word.starts_with('-') || word == "-" {
             found.application.get_or_insert_with(|| application(word, program));
             continue;
@@ -69,6 +72,7 @@ pub(super) fn settings(words: &[String]) -> CommandSettings {
             }
         }
     }
+    options.retain(|option: &GivenOption<'_>| !option.value.is_some_and(is_unread));
     if let Some(application) = &mut found.application
         && options.iter().any(|option| option.name == "--factory")
         && !application.ends_with(')')

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use super::hints::command::{CommandKind, kind};
 use super::hints::dockerfile::Dockerfile;
-use super::hints::{CommandHint, Evidence, HintRole, Hints, PORT};
+use super::hints::{CommandHint, Evidence, HintRole, Hints, PORT, is_unread};
 use crate::error::FileError;
 use crate::settings::{KEYS, Settings};
 
@@ -212,12 +212,19 @@ impl<'a> Proposer<'a> {
 
     fn web(&mut self, words: &[String], web: &CommandHint) {
         let at = place(&web.evidence);
+        if !web.unread.is_empty() {
+            self.proposal.open.push(format!(
+                "{at}: {} is unknown before a container starts: give the value by a variable of the server, or write it to \
+                 [tool.ipo-oci]",
+                web.unread.join(", ")
+            ));
+        }
         let found = command::settings(words);
         if !self.context.finds_service {
             if let Some(application) = &found.application {
                 let reason = format!("{at}: the application");
                 self.set(&["app"], ProposedValue::Text(application.clone()), reason);
-            } else {
+            } else if !words.iter().any(|word| is_unread(word)) {
                 let port = self.hints.port.as_ref().map_or(8000, |(port, _)| *port).to_string();
                 let words = image_words(words).iter().map(|word| word.replace(PORT, &port)).collect();
                 self.set(&["entrypoint"], ProposedValue::List(words), format!("{at}: the command"));
@@ -360,6 +367,13 @@ impl<'a> Proposer<'a> {
                 ));
             }
         };
+        if !hint.unread.is_empty() {
+            return self.proposal.open.push(format!(
+                "the command `{name}` of {at} has {}, unknown before a container starts; write it to \
+                 [tool.ipo-oci.process.{name}]",
+                hint.unread.join(", ")
+            ));
+        }
         let words = image_words(given);
         if !has_key("process") || words.iter().any(|word| word.contains(PORT)) {
             return;

@@ -107,8 +107,8 @@ impl Dockerfile {
     /// Returns the commands that a container of the last stage starts, with those of scripts in the project.
     pub(super) fn steps(&self, root: &Path) -> Vec<CommandStep> {
         let Some(stage) = self.target() else { return Vec::new() };
-        let variables: BTreeMap<String, String> =
-            stage.env.iter().map(|(name, value, _)| (name.clone(), value.clone())).collect();
+        // A container has no build arguments, but their defaults are the best guess.
+        let variables = stage.variables();
         let find_script = |program: &str, folder: Option<&str>| self.script(root, program, folder);
         let (text, words) = match (&stage.entrypoint, &stage.cmd) {
             (Some((CommandForm::Shell(text), evidence)), _)

@@ -122,7 +122,7 @@ impl Stage {
     }
 
     /// Returns the variables of `RUN`.
-    pub(super) fn variables(&self) -> BTreeMap<String, String> {
+    pub(crate) fn variables(&self) -> BTreeMap<String, String> {
         let env = self.env.iter().map(|(name, value, _)| (name.clone(), value.clone()));
         self.args.clone().into_iter().chain(env).collect()
     }
