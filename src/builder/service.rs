@@ -61,6 +61,7 @@ impl ServiceInputs<'_> {
             let mut service = self.search(&installed).find()?;
             let recipe = with_program(self.recipe, &service.program);
             warnings.extend(service.program.loopback.as_deref().map(loopback_warning));
+            warnings.append(&mut service.program.warnings);
             let of_hints = fates(self.hints, Some(&service));
             service.findings.extend(of_hints);
             (recipe, service.application, service.findings)
@@ -88,6 +89,7 @@ impl ServiceInputs<'_> {
             server: self.recipe.server,
             app: self.recipe.app.as_deref(),
             hints: StartHint::of(self.hints),
+            has_arguments: !self.recipe.cmd.is_empty(),
             gunicorn_address: self
                 .hints
                 .gunicorn_address

@@ -6,6 +6,7 @@
 //! of the repository are evidence: [`super::hint_fates`] names the words that are taken from them.
 
 mod choice;
+mod console;
 
 use std::fmt::{self, Write as _};
 
@@ -16,14 +17,14 @@ use super::command;
 use super::distributions::Distributions;
 use super::django::DjangoProject;
 use super::error::ServiceError;
-use super::hints::{ANY_HOST, HintRole, Hints, PORT, is_unread};
+use super::hints::{HintRole, Hints};
 use super::server::{Server, ServerKind, is_loopback};
+use crate::progress::Warning;
 use crate::project::Project;
 use crate::python::application::framework::{Framework, Interface};
 use crate::python::application::module::{Module, Run};
 use crate::python::application::resolve::Resolver;
 use crate::python::application::{self, Application, ApplicationError, SourceTree, module_files};
-use crate::python::normalize;
 use crate::settings::ServerName;
 
 /// Usual names of Streamlit's script.
@@ -72,6 +73,8 @@ pub(crate) struct Program {
     pub(crate) stop_signal: Option<&'static str>,
     /// The call in its source that binds the loopback address, with file and line.
     pub(crate) loopback: Option<String>,
+    /// Warnings about its port and its arguments.
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// An answer about a service, with its evidence.
@@ -137,6 +140,8 @@ pub(crate) struct ServiceSearch<'a> {
     pub(crate) app: Option<&'a str>,
     /// Commands in the repository, the most credible first.
     pub(crate) hints: Vec<StartHint>,
+    /// The settings give arguments of the program.
+    pub(crate) has_arguments: bool,
     /// The address in a configuration file of gunicorn, with file and line, if it does not follow `PORT`.
     pub(crate) gunicorn_address: Option<String>,
     /// Finds a named application in the installed distributions.
@@ -348,70 +353,6 @@ impl ServiceSearch<'_> {
         Some(candidate)
     }
 
-    /// Returns the program that a command of the repository starts from the source: a file, a module or
-    /// a console script of the project.
-    fn program_of_hint(&self, hint: &StartHint) -> Option<Candidate> {
-        let (first, rest) = hint.words.split_first()?;
-        let name = first.rsplit('/').next().unwrap_or(first);
-        let reason = format!("{} starts it", hint.place());
-        let is_python = name.starts_with("python");
-        let rest = with_port(rest);
-        if rest.iter().any(|word| is_unread(word)) {
-            return None;
-        }
-        let rest = rest.as_slice();
-        // The default command of an image whose user adds the arguments.
-        let rest = if rest.iter().any(|word| word == "--help") { &[] } else { rest };
-        let command: Vec<String> = if is_python {
-            let options = rest.iter().take_while(|word| word.starts_with('-') && *word != "-m").count();
-            let target = rest.get(options)?;
-            let mut words = rest.to_vec();
-            if target == "-m" {
-                self.program_file(rest.get(options + 1)?)?;
-            } else {
-                let file = target.trim_start_matches("./");
-                let inside = format!("{}/{file}", hint.directory);
-                let found = [file.to_owned(), inside].into_iter().find(|file| self.sources.has(file));
-                // A console script of the project, in the environment of the Dockerfile.
-                let script = || {
-                    let script = file.rsplit_once("/bin/").map(|(_, name)| name)?;
-                    let is_known = self.project.scripts.iter().any(|known| known == script);
-                    is_known.then(|| format!("{{venv}}/bin/{script}"))
-                };
-                *words.get_mut(options)? = found.or_else(script)?;
-            }
-            std::iter::once("{python}".to_owned()).chain(words).collect()
-        } else {
-            self.project.scripts.iter().any(|script| script == name).then_some(())?;
-            self.script_command(name).into_iter().chain(rest.iter().cloned()).collect()
-        };
-        let mut option = "";
-        let follow = |word| {
-            let is_value = ["--port", "-p"].contains(&std::mem::replace(&mut option, word));
-            let port = hint.port.map(|port| port.to_string());
-            match word.strip_prefix("--port=") {
-                Some(value) if Some(value) == port.as_deref() => "--port={port}".to_owned(),
-                None if is_value && Some(word) == port.as_deref() => "{port}".to_owned(),
-                _ => following_port(word, hint.port),
-            }
-        };
-        let command: Vec<String> = command.iter().map(String::as_str).map(follow).collect();
-        // Django's own server is for development.
-        Server::of(&command).is_none().then_some(())?;
-        let program = Program { port: hint.port, ..Program::of_python(command) };
-        Some(Candidate::of_program(program, None, &reason))
-    }
-
-    /// Returns the file of the source that is run or imported as `module`, from the root or from `src`.
-    fn program_file(&self, module: &str) -> Option<String> {
-        let main = format!("{module}.__main__");
-        let files = ["", "src"].into_iter().flat_map(|directory| {
-            let [program, _] = module_files(directory, &main);
-            module_files(directory, module).into_iter().chain([program])
-        });
-        files.into_iter().find(|file| self.sources.has(file))
-    }
-
     fn django(&self) -> Option<Candidate> {
         let project = DjangoProject::find(self.sources).filter(|_| self.distributions.has("django"))?;
         let (named, interface) = project.application(self.distributions)?;
@@ -473,54 +414,6 @@ impl ServiceSearch<'_> {
         NICEGUI_FILES.into_iter().find_map(starts).or_else(|| others().find_map(|file| starts(&file)))
     }
 
-    /// Returns a console script of the project: one that a command of the repository names, else one
-    /// whose module starts a server.
-    fn console_script(&self) -> Option<Candidate> {
-        let is_script = |hint: &&StartHint| {
-            let name = hint.words.first().and_then(|word| word.rsplit('/').next());
-            self.project.scripts.iter().any(|script| Some(script.as_str()) == name)
-        };
-        let mut hinted = self.hints.iter().filter(is_script).filter_map(|hint| self.program_of_hint(hint));
-        if let Some(hinted) = hinted.next() {
-            return Some(hinted);
-        }
-        let resolver = Resolver::new(self.sources);
-        self.project.script_objects.iter().find_map(|(name, object)| {
-            let file = self.program_file(object.split(':').next()?)?;
-            let module = resolver.module(&file)?;
-            let run = module.runs.iter().find(|run| is_runner(&module, run))?;
-            let place = format!("{file}:{}: {}", run.line, run.function);
-            let program = Program {
-                port: run.port,
-                loopback: binds_loopback(run).then(|| place.clone()),
-                ..Program::of_python(self.script_command(name))
-            };
-            Some(Candidate::of_program(program, None, &place))
-        })
-    }
-
-    /// Returns the command of a console script of the project. Without the project's distribution in the
-    /// image, as for a project without a build system, it calls the script's function.
-    fn script_command(&self, name: &str) -> Vec<String> {
-        let own = normalize(&self.project.name);
-        let object = self.project.script_objects.get(name);
-        let call = object.filter(|_| !own.is_empty() && !self.distributions.has(&own)).and_then(|object| {
-            let (module, function) = object.split_once(':')?;
-            let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
-            let file = self.program_file(module)?;
-            [module, function, name].into_iter().all(is_name).then_some(())?;
-            let path = if file.starts_with("src/") { "sys.path.insert(0, 'src'); " } else { "" };
-            let first = function.split('.').next()?;
-            Some(format!(
-                "import sys; {path}from {module} import {first}; sys.argv[0] = '{name}'; sys.exit({function}())"
-            ))
-        });
-        match call {
-            Some(call) => vec!["{python}".to_owned(), "-c".to_owned(), call],
-            None => vec![format!("{{venv}}/bin/{name}")],
-        }
-    }
-
     /// Returns true if the module of an application with this interface is run, since no server of the
     /// image runs the application.
     fn is_program(&self, interface: Interface) -> bool {
@@ -562,40 +455,6 @@ impl ServiceSearch<'_> {
         }
         (program, reason)
     }
-}
-
-/// Replaces values that only a container has by the placeholder of the port, in the options for a port:
-/// `--port ${API_PORT}`, `-b 0.0.0.0:${API_PORT}`.
-fn with_port(words: &[String]) -> Vec<String> {
-    let mut option = "";
-    let replaced = words.iter().map(|word| {
-        let is_value = ["--port", "-p"].contains(&std::mem::replace(&mut option, word));
-        let is_variable = |text: &str| text.starts_with("${") && text.ends_with('}');
-        let (start, value) = match word.rsplit_once([':', '=']) {
-            Some((_, value)) => (&word[..word.len() - value.len()], value),
-            None => ("", word.as_str()),
-        };
-        let is_address =
-            ["--port=", "-p="].contains(&start) || ANY_HOST.iter().any(|host| start.ends_with(host));
-        let is_port = if start.is_empty() { is_value } else { is_address };
-        if is_port && is_variable(value) { format!("{start}{PORT}") } else { word.clone() }
-    });
-    replaced.collect()
-}
-
-/// Replaces `port` in the addresses of a word, `--hosts=0.0.0.0:80,[::]:80`, by the placeholder.
-fn following_port(word: &str, port: Option<u16>) -> String {
-    let Some(port) = port else { return word.to_owned() };
-    let address = |text: &str| {
-        let (option, address) =
-            text.rsplit_once('=').map_or(("", text), |(option, address)| (option, address));
-        let host = ANY_HOST.iter().find(|host| address == format!("{host}{port}"))?;
-        let equals = if option.is_empty() { "" } else { "=" };
-        Some(format!("{option}{equals}{host}{{port}}"))
-    };
-    let parts: Vec<String> =
-        word.split(',').map(|part| address(part).unwrap_or_else(|| part.to_owned())).collect();
-    parts.join(",")
 }
 
 /// Returns true for a call that binds the loopback address, by a literal or by the server's default.

@@ -4,6 +4,7 @@
 //! reference and returns a tree for invalid source too, and is never run. CPython's own parser
 //! would need an interpreter of the image's platform on the build machine.
 
+mod command_line;
 mod nesting;
 mod visitor;
 
@@ -37,6 +38,8 @@ pub struct Module {
     pub served: Vec<String>,
     /// Calls that start a server, in source order.
     pub runs: Vec<Run>,
+    /// The options and arguments of its command line.
+    pub command_line: CommandLine,
     /// Functions at its top level that a server cannot call as a factory, with the reason.
     uncallable: BTreeMap<String, String>,
     /// Names bound by `from … import` during import.
@@ -107,6 +110,28 @@ pub struct Run {
     pub names_host: bool,
     /// The literal argument `port`.
     pub port: Option<u16>,
+    /// Its line, from 1.
+    pub line: usize,
+}
+
+/// The command line that a module declares by `argparse`, `optparse` or `click`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// Its options.
+    pub options: Vec<CommandOption>,
+    /// Required arguments and options, with the line of each.
+    pub required: Vec<(String, usize)>,
+    /// It has subcommands, so an option belongs to one of them.
+    pub has_commands: bool,
+}
+
+/// An option of a command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandOption {
+    /// Its names: `-p`, `--port`.
+    pub names: Vec<String>,
+    /// The literal default.
+    pub default: Option<String>,
     /// Its line, from 1.
     pub line: usize,
 }

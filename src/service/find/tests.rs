@@ -45,6 +45,7 @@ impl ProjectInputs<'_> {
             server: self.server,
             app: None,
             hints: self.hints.iter().enumerate().map(hint).collect(),
+            has_arguments: false,
             gunicorn_address: self.gunicorn_address.map(str::to_owned),
             installed: &|_| Ok(None),
         };
@@ -317,4 +318,50 @@ fn dash_runs_by_its_flask_application() {
         let service = find(&inputs(text), &distributions).unwrap();
         assert_eq!(service.application.unwrap().reference(), reference);
     }
+}
+
+#[test]
+fn a_program_gets_its_options_for_port_and_host_or_a_warning() {
+    let run = "import argparse, uvicorn\np = argparse.ArgumentParser()\n";
+    let with = |lines: &str| -> &'static str {
+        Box::leak(
+            format!("{run}{lines}\ndef main():\n    uvicorn.run(app, port=port, host=host)\n")
+                .into_boxed_str(),
+        )
+    };
+    let found = |text: &'static str, hints: &[&str]| {
+        let files = [("tool.py", text)];
+        let inputs = ProjectInputs {
+            files: &files,
+            hints,
+            scripts: &[("tool", "tool:main")],
+            ..ProjectInputs::default()
+        };
+        let program = inputs.find().unwrap().program;
+        let warnings: Vec<String> = program.warnings.iter().map(|warning| warning.message.clone()).collect();
+        (program.command.join(" "), program.port, warnings)
+    };
+    let port = with("p.add_argument('--port', default=8100)");
+    assert_eq!(found(port, &[]), ("{venv}/bin/tool --port {port}".to_owned(), Some(8100), vec![]));
+    let host = with("p.add_argument('--port')\np.add_argument('--host', default='127.0.0.1')");
+    assert_eq!(found(host, &["tool"]).0, "{venv}/bin/tool --port {port} --host {host}");
+    assert_eq!(
+        found(host, &["tool --host 0.0.0.0 --port 9000"]).0,
+        "{venv}/bin/tool --host 0.0.0.0 --port {port}"
+    );
+    let all = with("p.add_argument('--port')\np.add_argument('--host', default='0.0.0.0')");
+    assert_eq!(found(all, &[]).0, "{venv}/bin/tool --port {port}");
+    let reads = with("import os\nport = os.environ['PORT']");
+    assert_eq!(found(reads, &[]), ("{venv}/bin/tool".to_owned(), None, vec![]));
+    let (command, _, warnings) = found(with("p.add_argument('index')"), &[]);
+    assert_eq!(command, "{venv}/bin/tool");
+    assert_eq!(
+        warnings,
+        [
+            "tool does not read the variable PORT: it listens on its own port",
+            "tool does not start without `index` (tool.py:3)"
+        ]
+    );
+    let commands = with("p.add_subparsers()\np.add_argument('--port')");
+    assert_eq!(found(commands, &["tool serve"]).0, "{venv}/bin/tool serve");
 }

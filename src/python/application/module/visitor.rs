@@ -234,6 +234,10 @@ impl<'a> ModuleVisitor<'a> {
         if ["run", "run_app", "serve", "launch"].contains(&last) {
             self.run(call, &called);
         }
+        let at = self.text.get(..call.range_start.to_usize()).unwrap_or_default();
+        self.module
+            .command_line
+            .read(&called, call, || memchr::memchr_iter(b'\n', at.as_bytes()).count() + 1);
         let keyword = if last == "run" { "app" } else { "name" };
         let Some(Expr::StringLiteral(first)) = call.arguments.find_argument_value(keyword, 0) else { return };
         let first = first.value.to_str();

@@ -1,0 +1,324 @@
+//! Programs of the project: console scripts, modules and files that serve by themselves.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::{Candidate, Finding, Program, ServiceSearch, StartHint, binds_loopback, is_runner};
+use crate::progress::Warning;
+use crate::python::application::module::{CommandLine, Module};
+use crate::python::application::module_files;
+use crate::python::application::resolve::Resolver;
+use crate::python::normalize;
+use crate::service::hints::{ANY_HOST, PORT, is_unread};
+use crate::service::server::{Server, is_loopback};
+
+/// The most modules of a program that are read for its options.
+const MOST_MODULES: usize = 40;
+/// The usual options for the address to listen on.
+const HOST_OPTIONS: [&str; 3] = ["--host", "--hostname", "--bind"];
+
+/// The modules of a program, as far as they decide its command line.
+struct ProgramModules {
+    command_line: CommandLine,
+    /// The file with the option `--port`.
+    port_file: String,
+    /// The file with the first required argument.
+    required_file: String,
+    /// One of them reads the variable `PORT`.
+    reads_port: bool,
+}
+
+impl ServiceSearch<'_> {
+    /// Returns the program that a command of the repository starts from the source: a file, a module or
+    /// a console script of the project.
+    pub(super) fn program_of_hint(&self, hint: &StartHint) -> Option<Candidate> {
+        let (first, rest) = hint.words.split_first()?;
+        let name = first.rsplit('/').next().unwrap_or(first);
+        let reason = format!("{} starts it", hint.place());
+        let is_python = name.starts_with("python");
+        let rest = with_port(rest);
+        if rest.iter().any(|word| is_unread(word)) {
+            return None;
+        }
+        let rest = rest.as_slice();
+        // The default command of an image whose user adds the arguments.
+        let rest = if rest.iter().any(|word| word == "--help") { &[] } else { rest };
+        let command: Vec<String> = if is_python {
+            let options = rest.iter().take_while(|word| word.starts_with('-') && *word != "-m").count();
+            let target = rest.get(options)?;
+            let mut words = rest.to_vec();
+            if target == "-m" {
+                self.program_file(rest.get(options + 1)?)?;
+            } else {
+                let file = target.trim_start_matches("./");
+                let inside = format!("{}/{file}", hint.directory);
+                let found = [file.to_owned(), inside].into_iter().find(|file| self.sources.has(file));
+                // A console script of the project, in the environment of the Dockerfile.
+                let script = || {
+                    let script = file.rsplit_once("/bin/").map(|(_, name)| name)?;
+                    let is_known = self.project.scripts.iter().any(|known| known == script);
+                    is_known.then(|| format!("{{venv}}/bin/{script}"))
+                };
+                *words.get_mut(options)? = found.or_else(script)?;
+            }
+            std::iter::once("{python}".to_owned()).chain(words).collect()
+        } else {
+            self.project.scripts.iter().any(|script| script == name).then_some(())?;
+            self.script_command(name).into_iter().chain(rest.iter().cloned()).collect()
+        };
+        let mut option = "";
+        let follow = |word| {
+            let is_value = ["--port", "-p"].contains(&std::mem::replace(&mut option, word));
+            let port = hint.port.map(|port| port.to_string());
+            match word.strip_prefix("--port=") {
+                Some(value) if Some(value) == port.as_deref() => "--port={port}".to_owned(),
+                None if is_value && Some(word) == port.as_deref() => "{port}".to_owned(),
+                _ => following_port(word, hint.port),
+            }
+        };
+        let command: Vec<String> = command.iter().map(String::as_str).map(follow).collect();
+        // Django's own server is for development.
+        Server::of(&command).is_none().then_some(())?;
+        let program = Program { port: hint.port, ..Program::of_python(command) };
+        Some(self.of_console_program(program, self.file_of_command(&hint.words), &reason))
+    }
+
+    /// Returns the file of the source that is run or imported as `module`, from the root or from `src`.
+    pub(super) fn program_file(&self, module: &str) -> Option<String> {
+        let main = format!("{module}.__main__");
+        let files = ["", "src"].into_iter().flat_map(|directory| {
+            let [program, _] = module_files(directory, &main);
+            module_files(directory, module).into_iter().chain([program])
+        });
+        files.into_iter().find(|file| self.sources.has(file))
+    }
+
+    /// Returns a console script of the project: one that a command of the repository names, else one
+    /// whose module starts a server.
+    pub(super) fn console_script(&self) -> Option<Candidate> {
+        let is_script = |hint: &&StartHint| {
+            let name = hint.words.first().and_then(|word| word.rsplit('/').next());
+            self.project.scripts.iter().any(|script| Some(script.as_str()) == name)
+        };
+        let mut hinted = self.hints.iter().filter(is_script).filter_map(|hint| self.program_of_hint(hint));
+        if let Some(hinted) = hinted.next() {
+            return Some(hinted);
+        }
+        let resolver = Resolver::new(self.sources);
+        self.project.script_objects.iter().find_map(|(name, object)| {
+            let file = self.program_file(object.split(':').next()?)?;
+            let module = resolver.module(&file)?;
+            let run = module.runs.iter().find(|run| is_runner(&module, run))?;
+            let place = format!("{file}:{}: {}", run.line, run.function);
+            let program = Program {
+                port: run.port,
+                loopback: binds_loopback(run).then(|| place.clone()),
+                ..Program::of_python(self.script_command(name))
+            };
+            Some(self.of_console_program(program, Some(file), &place))
+        })
+    }
+
+    /// Returns the command of a console script of the project. Without the project's distribution in the
+    /// image, as for a project without a build system, it calls the script's function.
+    pub(super) fn script_command(&self, name: &str) -> Vec<String> {
+        let own = normalize(&self.project.name);
+        let object = self.project.script_objects.get(name);
+        let call = object.filter(|_| !own.is_empty() && !self.distributions.has(&own)).and_then(|object| {
+            let (module, function) = object.split_once(':')?;
+            let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
+            let file = self.program_file(module)?;
+            [module, function, name].into_iter().all(is_name).then_some(())?;
+            let path = if file.starts_with("src/") { "sys.path.insert(0, 'src'); " } else { "" };
+            let first = function.split('.').next()?;
+            Some(format!(
+                "import sys; {path}from {module} import {first}; sys.argv[0] = '{name}'; sys.exit({function}())"
+            ))
+        });
+        match call {
+            Some(call) => vec!["{python}".to_owned(), "-c".to_owned(), call],
+            None => vec![format!("{{venv}}/bin/{name}")],
+        }
+    }
+
+    /// Returns the file of the source that a command starts: a file, a module or a console script.
+    fn file_of_command(&self, words: &[String]) -> Option<String> {
+        let (first, rest) = words.split_first()?;
+        let name = first.rsplit('/').next().unwrap_or(first);
+        let of_script = |name: &str| {
+            let object = self.project.script_objects.get(name)?;
+            self.program_file(object.split(':').next()?)
+        };
+        if !name.starts_with("python") {
+            return of_script(name);
+        }
+        let mut rest = rest.iter().skip_while(|word| word.starts_with('-') && *word != "-m");
+        let target = rest.next()?;
+        if target == "-m" {
+            let module = rest.next()?;
+            let main = ["", "src/"].map(|folder| format!("{folder}{}/__main__.py", module.replace('.', "/")));
+            let main = main.into_iter().find(|file| self.sources.has(file));
+            return main.or_else(|| self.program_file(module));
+        }
+        let file = target.trim_start_matches("./");
+        let script = || of_script(file.rsplit_once("/bin/")?.1);
+        Some(file.to_owned()).filter(|file| self.sources.has(file)).or_else(script)
+    }
+
+    /// Returns the candidate of a program that starts in `file`: with its options for port and host if it
+    /// has some, else with warnings about its own port and its required arguments.
+    fn of_console_program(&self, mut program: Program, file: Option<String>, reason: &str) -> Candidate {
+        let follows = |program: &Program| program.command.iter().any(|word| word.contains(PORT));
+        let modules = file.and_then(|file| self.program_modules(&file));
+        let Some(modules) = modules.filter(|_| !self.has_arguments) else {
+            return Candidate::of_program(program, None, reason);
+        };
+        let name = match program.command.as_slice() {
+            [_, option, name, ..] if option == "-m" => name.clone(),
+            [_, option, ..] if option == "-c" => self.project.name.clone(),
+            [python, file, ..] if python == "{python}" => file.clone(),
+            [program, ..] => program.trim_start_matches("{venv}/bin/").to_owned(),
+            [] => String::new(),
+        };
+        let line = &modules.command_line;
+        let mut findings = Vec::new();
+        let mut warnings = Vec::new();
+        let is_bare = program.command.len() <= bare_length(&program.command);
+        let port = line.option("--port").filter(|_| !line.has_commands && !follows(&program));
+        if let Some(port) = port.filter(|_| is_bare || program.port.is_none()) {
+            let place = format!("{}:{}", modules.port_file, port.line);
+            program.command.extend(["--port".to_owned(), PORT.to_owned()]);
+            program.port = program.port.or_else(|| port.default.as_ref()?.parse().ok());
+            let host = HOST_OPTIONS.into_iter().find_map(|name| Some((name, line.option(name)?)));
+            let is_given =
+                HOST_OPTIONS.iter().any(|name| program.command.iter().any(|word| word.starts_with(name)));
+            if let Some((name, option)) = host.filter(|_| !is_given)
+                && option.default.as_deref().is_none_or(is_loopback)
+            {
+                program.command.extend([name.to_owned(), "{host}".to_owned()]);
+                program.loopback = None;
+            }
+            findings.push(Finding::new("port", "follows PORT", format!("{place}: the option --port")));
+        } else if !follows(&program) && program.port_variables.is_empty() && !modules.reads_port {
+            let own = program.port.map_or_else(|| "its own port".to_owned(), |port| format!("port {port}"));
+            findings.push(Finding::new("port", own.clone(), format!("{name} does not read PORT")));
+            let help = "give its options with cmd = [\"--port\", \"{port}\"] or as it names them; set port to its own \
+                        for the health check";
+            let message = format!("{name} does not read the variable PORT: it listens on {own}");
+            warnings.push(Warning::new("port", message).with_help(help));
+        }
+        if let Some((argument, at)) = line.required.first().filter(|_| is_bare && !line.has_commands) {
+            let place = format!("{}:{at}", modules.required_file);
+            findings.push(Finding::new("arguments", format!("needs `{argument}`"), place.clone()));
+            let message = format!("{name} does not start without `{argument}` ({place})");
+            warnings
+                .push(Warning::new("cmd", message).with_help("give it with cmd = [\"…\"] in [tool.ipo-oci]"));
+        }
+        program.warnings = warnings;
+        let mut candidate = Candidate::of_program(program, None, reason);
+        candidate.findings.extend(findings);
+        candidate
+    }
+
+    /// Reads the modules of the project that the program in `file` imports, directly or indirectly.
+    fn program_modules(&self, file: &str) -> Option<ProgramModules> {
+        let resolver = Resolver::new(self.sources);
+        let mut found = ProgramModules {
+            command_line: CommandLine::default(),
+            port_file: String::new(),
+            required_file: String::new(),
+            reads_port: false,
+        };
+        let mut seen = BTreeSet::new();
+        let mut next = VecDeque::from([(file.to_owned(), 0_usize)]);
+        while let Some((file, depth)) = next.pop_front() {
+            if seen.len() >= MOST_MODULES || !seen.insert(file.clone()) {
+                continue;
+            }
+            let Some(module) = resolver.module(&file) else { continue };
+            let line = &module.command_line;
+            // Modules further away may have a command line of their own.
+            if depth <= 1 {
+                if found.command_line.required.is_empty() {
+                    found.required_file.clone_from(&file);
+                }
+                if found.command_line.option("--port").is_none() {
+                    found.port_file.clone_from(&file);
+                }
+                found.command_line.extend(line);
+            }
+            let text = self.sources.text(&file).unwrap_or_default();
+            found.reads_port |= ["\"PORT\"", "'PORT'"].iter().any(|name| text.contains(name));
+            next.extend(self.imported_files(&file, &module).into_iter().map(|file| (file, depth + 1)));
+        }
+        (!seen.is_empty()).then_some(found)
+    }
+
+    /// Returns the files of the source that a module imports.
+    fn imported_files(&self, file: &str, module: &Module) -> Vec<String> {
+        let base = if file.starts_with("src/") { "src" } else { "" };
+        let mut found = Vec::new();
+        for import in &module.imports {
+            let (directory, name) = match import.level {
+                0 => (base.to_owned(), import.module.clone()),
+                level => {
+                    let folders = std::path::Path::new(file).ancestors().nth(level as usize);
+                    let folder = folders.and_then(std::path::Path::to_str).unwrap_or_default();
+                    (folder.to_owned(), import.module.clone())
+                }
+            };
+            let modules = import.names.iter().map(|each| match name.as_str() {
+                "" => each.clone(),
+                name => format!("{name}.{each}"),
+            });
+            for module in modules.chain([name.clone()]).filter(|module| !module.is_empty()) {
+                found.extend(
+                    module_files(&directory, &module).into_iter().find(|file| self.sources.has(file)),
+                );
+            }
+        }
+        found
+    }
+}
+
+/// Returns the number of words of a command without arguments.
+fn bare_length(command: &[String]) -> usize {
+    match command {
+        [_, option, _, ..] if option == "-m" || option == "-c" => 3,
+        [python, ..] if python == "{python}" => 2,
+        _ => 1,
+    }
+}
+
+/// Replaces values that only a container has by the placeholder of the port, in the options for a port:
+/// `--port ${API_PORT}`, `-b 0.0.0.0:${API_PORT}`.
+fn with_port(words: &[String]) -> Vec<String> {
+    let mut option = "";
+    let replaced = words.iter().map(|word| {
+        let is_value = ["--port", "-p"].contains(&std::mem::replace(&mut option, word));
+        let is_variable = |text: &str| text.starts_with("${") && text.ends_with('}');
+        let (start, value) = match word.rsplit_once([':', '=']) {
+            Some((_, value)) => (&word[..word.len() - value.len()], value),
+            None => ("", word.as_str()),
+        };
+        let is_address =
+            ["--port=", "-p="].contains(&start) || ANY_HOST.iter().any(|host| start.ends_with(host));
+        let is_port = if start.is_empty() { is_value } else { is_address };
+        if is_port && is_variable(value) { format!("{start}{PORT}") } else { word.clone() }
+    });
+    replaced.collect()
+}
+
+/// Replaces `port` in the addresses of a word, `--hosts=0.0.0.0:80,[::]:80`, by the placeholder.
+fn following_port(word: &str, port: Option<u16>) -> String {
+    let Some(port) = port else { return word.to_owned() };
+    let address = |text: &str| {
+        let (option, address) =
+            text.rsplit_once('=').map_or(("", text), |(option, address)| (option, address));
+        let host = ANY_HOST.iter().find(|host| address == format!("{host}{port}"))?;
+        let equals = if option.is_empty() { "" } else { "=" };
+        Some(format!("{option}{equals}{host}{{port}}"))
+    };
+    let parts: Vec<String> =
+        word.split(',').map(|part| address(part).unwrap_or_else(|| part.to_owned())).collect();
+    parts.join(",")
+}
