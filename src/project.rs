@@ -6,6 +6,8 @@
 
 #![allow(clippy::disallowed_methods)] // Plans depend on the values read here, which are part of their key.
 
+mod setup_scripts;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -128,6 +130,10 @@ impl Project {
         let file: ProjectFile = toml::from_str(&text).map_err(|error| SettingsError::toml(&path, error))?;
         refuse_misplaced(&path, &text)?;
         let mut project = Self::from_file(file);
+        if project.scripts.is_empty() {
+            project.script_objects = setup_scripts::read(root);
+            project.scripts = project.script_objects.keys().cloned().collect();
+        }
         project.revision = git_revision(root);
         Ok(project)
     }

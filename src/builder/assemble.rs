@@ -9,6 +9,7 @@ use super::base::ResolvedBase;
 use super::compile::{ModuleSet, source_modules};
 use super::environment_plan::{EnvironmentFacts, forward_warnings, without_process_settings};
 use super::error::BuildError;
+use super::hints::LazyHints;
 use super::loaded::LoadedModules;
 use super::locales;
 use super::plan_cache::{CachedLayer, CachedPlan, PendingPlan, PlanCache, PlanRecorder};
@@ -82,6 +83,7 @@ struct PlanInputs<'a> {
     label: Option<&'a str>,
     /// Finished layers on top.
     appended: &'a [AppendedLayer],
+    hints: &'a LazyHints<'a>,
     progress: &'a dyn Progress,
 }
 
@@ -154,17 +156,18 @@ impl Builder {
     ) -> Result<Assembled, BuildError> {
         let (mut recipe, mut others) = self.resolve_all()?;
         let existing = self.existing_environment(&self.target_platform(&recipe));
-        let selected = self.select_server(&mut recipe, &mut others, existing.as_deref());
+        let hints = LazyHints::of(&self.root);
+        let selected = self.select_server(&mut recipe, &mut others, existing.as_deref(), &hints);
         selected.warning.iter().for_each(|warning| progress.warn(warning.clone()));
         let created = self.epoch.unwrap_or(CONSTANT_TIME);
-        let created_text =
-            rfc3339(created).ok().filter(|_| created >= 0).ok_or(BuildError::Epoch(created))?;
+        let created_text = rfc3339(created).ok().filter(|_| created >= 0);
+        let created_text = created_text.ok_or(BuildError::Epoch(created))?;
         let root = traced_fs::canonicalize(&self.root).map_err(FileError::of("read", &self.root))?;
 
         let work = Arc::new(self.staging()?);
         let base = self.resolved_base(&recipe, work.path(), progress)?;
         let wanted = self.target_platform(&recipe);
-        let folder = self.environment(&wanted, &recipe, work.path(), progress)?;
+        let folder = self.environment((&wanted, &recipe), &hints, work.path(), progress)?;
         let extra = self.added_layers(&recipe, &folder, work.path(), progress)?;
         let planner = EnvironmentPlanner {
             recipe: &without_process_settings(&recipe),
@@ -182,15 +185,15 @@ impl Builder {
             work: work.path(),
         };
         let appended = self.verified_layers(progress)?;
-        let label = self.epoch.map(|_| created_text.as_str());
         let inputs = PlanInputs {
             recipe: &recipe,
             others: &others,
             project: &self.project,
             planner: &planner,
             created,
-            label,
+            label: self.epoch.map(|_| created_text.as_str()),
             appended: &appended,
+            hints: &hints,
             progress,
         };
         let Decisions { facts, source, process, others: processes, layers, below, pending_plan, known } =
@@ -335,12 +338,16 @@ impl Builder {
             Ok(planned.cloned())
         };
         let distributions = distributions_of(&facts);
-        let source =
-            match self.source(inputs.recipes(), &facts.places, (&distributions, &planned), inputs.progress) {
-                // The plan is for an application in the source, or for another one.
-                Err(BuildError::Application(ApplicationError::NoModule { .. })) => return Ok(None),
-                source => source?,
-            };
+        let source = match self.source(
+            (inputs.recipes(), inputs.hints),
+            &facts.places,
+            (&distributions, &planned),
+            inputs.progress,
+        ) {
+            // The plan is for an application in the source, or for another one.
+            Err(BuildError::Application(ApplicationError::NoModule { .. })) => return Ok(None),
+            source => source?,
+        };
         let deferred = WarningRecorder::deferring(inputs.progress);
         let entries = PlanInputs { progress: &deferred, ..*inputs }.entries_of(&source, &facts)?;
         let extra = inputs.planner.grafted_extra()?;
@@ -392,7 +399,7 @@ impl Builder {
         // Early, since errors in the source should not wait for slow steps.
         let installed = |named: &str| TraceRecorder::scoped(trace, || opened.application(named));
         let source = self.source(
-            inputs.recipes(),
+            (inputs.recipes(), inputs.hints),
             &opened.places(),
             (&opened.distributions(), &installed),
             inputs.progress,

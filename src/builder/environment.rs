@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::hints::LazyHints;
 use super::{BuildError, Builder, Provisioning};
 use crate::platform::Platform;
 use crate::progress::{Progress, Silent};
 use crate::python::environment::venv;
 use crate::python::provision::Provision;
 use crate::recipe::Recipe;
-use crate::service::hints::Hints;
 use crate::settings::PythonRequest;
 
 impl Builder {
@@ -22,16 +22,15 @@ impl Builder {
     /// one, or one made in the cache directory or else in `work`.
     pub(super) fn environment(
         &self,
-        platform: &Platform,
-        recipe: &Recipe,
+        (platform, recipe): (&Platform, &Recipe),
+        hints: &LazyHints<'_>,
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<PathBuf, BuildError> {
         if let Some(folder) = self.existing_environment(platform) {
             return Ok(folder);
         }
-        let hints = Hints::read(&self.root);
-        let suggested = hints.python_version.as_ref().map(|(version, _)| version.as_str());
+        let suggested = hints.get().python_version.as_ref().map(|(version, _)| version.as_str());
         let provision = Provision {
             context: &self.root,
             cache: self.cache.as_deref().unwrap_or(work),
@@ -46,8 +45,8 @@ impl Builder {
         let help = match self.provisioning {
             Provisioning::Never => format!("{make}, or omit --no-provision"),
             Provisioning::WhenMissing => {
-                if provision.origin()?.is_some() {
-                    return Ok(provision.run()?);
+                if let Some(folder) = provision.run_declared()? {
+                    return Ok(folder);
                 }
                 provision.proposal().unwrap_or_else(|| {
                     format!("{make}, or add a uv.lock, requirements.txt or pyproject.toml to have one made")

@@ -155,6 +155,7 @@ impl EnvironmentPlanner<'_> {
             Some(base) => base.environment(self.folder)?,
             None => (Venv::open(self.folder)?, None),
         };
+        venv.refuse_system_distributions()?;
         forward_warnings(progress, &venv.warnings);
         let selected = select(self.recipe, self.root, &venv, progress)?;
         if self.base.is_some() {

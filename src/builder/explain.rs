@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Builder;
 use super::error::BuildError;
+use super::hints::LazyHints;
 use super::service::ServiceInputs;
 use super::source::ListedSource;
 use crate::plan::Finding;
@@ -15,9 +16,9 @@ use crate::python::requirements::closure::{DeclaredDependencies, read_pyproject}
 use crate::python::requirements::declaration::DependencySelection;
 use crate::python::requirements::pyproject::Build;
 use crate::service::hints::command::{CommandKind, kind};
-use crate::service::hints::{CommandHint, HintRole, Hints};
+use crate::service::hints::{CommandHint, HintRole};
 use crate::service::processes::{self, ProposedProcess};
-use crate::service::proposal::static_files;
+use crate::service::proposal::static_files::{self, StaticFiles};
 use crate::service::{Distributions, ProposedSetting, with_implied};
 use crate::traced_fs;
 
@@ -34,6 +35,8 @@ pub struct Explanation {
     pub error: Option<BuildError>,
     /// Settings that follow from the source: processes and prepared files.
     pub(crate) proposed: Vec<ProposedSetting>,
+    /// Advice that is no setting.
+    pub(crate) open: Vec<String>,
 }
 
 /// Returns true if a command of the repository is that of the process `name`.
@@ -63,19 +66,24 @@ impl Builder {
     /// # Errors
     /// If the settings or the source cannot be read. A service that is not found is part of the result.
     pub fn explain(&self) -> Result<Explanation, BuildError> {
+        self.explain_with(&LazyHints::of(&self.root))
+    }
+
+    /// Finds the service with these hints.
+    pub(super) fn explain_with(&self, hints: &LazyHints<'_>) -> Result<Explanation, BuildError> {
         let mut recipe = self.resolve()?;
-        let selected = self.select_server(&mut recipe, &mut [], None);
+        let selected = self.select_server(&mut recipe, &mut [], None, hints);
         let (listing, _) = self.listing(&recipe, None)?;
         let included = self.declared(&recipe.dependencies());
         let distributions =
             if included.is_empty() { Distributions::unknown() } else { Distributions::new(&included, &[]) };
-        let hints = Hints::read(&self.root);
+        let hints = hints.get();
         let inputs = ServiceInputs {
             recipe: &recipe,
             project: &self.project,
             sources: &ListedSource(&listing),
             distributions: &distributions,
-            hints: &hints,
+            hints,
             installed: &|_| Ok(None),
         };
         let (mut findings, error) = inputs.explain();
@@ -96,10 +104,22 @@ impl Builder {
         });
         findings.extend(processes.iter().map(ProposedProcess::finding));
         let mut proposed: Vec<ProposedSetting> = processes.iter().map(ProposedProcess::setting).collect();
+        let mut open = Vec::new();
         if recipe.prepare.is_empty() {
-            proposed.extend(static_files::propose(&ListedSource(&listing), &hints, &has));
+            match static_files::propose(&ListedSource(&listing), hints, &has) {
+                Some(StaticFiles::Setting(setting)) => {
+                    let evidence = format!("{}; ipo-oci init writes prepare", setting.reason);
+                    findings.push(Finding::new("static files", "collectstatic", evidence));
+                    proposed.push(setting);
+                }
+                Some(StaticFiles::Open(advice)) => {
+                    findings.push(Finding::new("static files", "collectstatic", advice.clone()));
+                    open.push(advice);
+                }
+                None => {}
+            }
         }
-        Ok(Explanation { findings, error, proposed })
+        Ok(Explanation { findings, error, proposed, open })
     }
 
     /// Returns the normalized names of the declared dependencies, and of those that they imply.

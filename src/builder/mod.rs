@@ -20,6 +20,7 @@ mod environment_location;
 mod environment_plan;
 mod error;
 mod explain;
+mod hints;
 mod ignore_defaults;
 mod layer_cache;
 mod layer_job;

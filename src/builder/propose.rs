@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use super::hints::LazyHints;
 use super::{BuildError, Builder, Explanation};
 use crate::error::Advice;
 use crate::project::UNNAMED;
 use crate::recipe::Target;
+use crate::service::hints::{Dockerfile, Hints};
 use crate::service::{Proposal, ProposalContext, ProposedSetting, ProposedValue, ServiceError};
 use crate::traced_fs;
 
@@ -19,17 +21,24 @@ impl Builder {
     /// If the settings, the source or the named Dockerfile cannot be read.
     #[doc(hidden)]
     pub fn propose(&self, dockerfile: Option<&Path>) -> Result<Proposal, BuildError> {
-        let Explanation { error, proposed, .. } = self.explain()?;
+        let hints = match dockerfile {
+            Some(file) => {
+                let dockerfile = Dockerfile::read(&self.root, file)?;
+                LazyHints::known(&self.root, Hints::with_dockerfile(&self.root, Some(dockerfile)))
+            }
+            None => LazyHints::of(&self.root),
+        };
+        let Explanation { error, proposed, open, .. } = self.explain_with(&hints)?;
         let mut proposal = ProposalContext {
-            root: &self.root,
-            dockerfile,
+            hints: hints.get(),
             // Another application or command is no remedy for a missing server.
             finds_service: !matches!(&error, Some(BuildError::Application(_))),
             scripts: &self.project.scripts,
             defaults: &Target::Runtime.settings()?,
             of_source: &proposed,
         }
-        .propose()?;
+        .propose();
+        proposal.open.extend(open);
         proposal.settings.splice(0..0, error.as_ref().and_then(missing_server));
         let is_service = |setting: &ProposedSetting| {
             setting.path.first().is_some_and(|key| SERVICE_KEYS.contains(&key.as_str()))

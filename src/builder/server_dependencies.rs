@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use super::hints::LazyHints;
 use super::{BuildError, Builder};
 use crate::progress::Warning;
 use crate::python::Venv;
 use crate::recipe::{Recipe, SERVICE};
 use crate::service::dependencies::{OptionalServer, find, installed_by, usual};
-use crate::service::hints::Hints;
 use crate::service::server::ServerKind;
 
 impl Builder {
@@ -18,16 +18,22 @@ impl Builder {
         recipe: &mut Recipe,
         others: &mut [Recipe],
         existing: Option<&Path>,
+        hints: &LazyHints<'_>,
     ) -> SelectedServer {
-        // All processes share the environment of `web`.
-        if recipe.is_selection_set || !recipe.compiled_for.iter().any(|word| word == SERVICE) {
+        if recipe.is_selection_set {
             return SelectedServer::default();
         }
-        let server = recipe.server.map(|name| ServerKind::of_name(name).distributions());
+        // All processes share the environment of `web`, whose command may be that of the settings.
+        let is_searched = recipe.compiled_for.iter().any(|word| word == SERVICE);
+        let named = recipe.known_server().filter(|_| !is_searched).map(|server| server.kind.distributions());
+        if !is_searched && named.is_none() {
+            return SelectedServer::default();
+        }
+        let server = recipe.server.map(|name| ServerKind::of_name(name).distributions()).or(named);
         let Some(mut found) = find(&self.root, &recipe.dependencies(), server) else {
             return SelectedServer::default();
         };
-        let hints = Hints::read(&self.root);
+        let hints = hints.get();
         found.extend(hints.dockerfile.as_ref().and_then(|dockerfile| installed_by(dockerfile, server)));
         let advised = found.first().cloned();
         if let Some(venv) = existing.filter(|_| advised.is_some()).and_then(|folder| Venv::open(folder).ok())

@@ -62,11 +62,20 @@ impl ServiceInputs<'_> {
             let recipe = with_program(self.recipe, &service.program);
             warnings.extend(service.program.loopback.as_deref().map(loopback_warning));
             warnings.append(&mut service.program.warnings);
+            let asks_hints = self.recipe.app.is_none() && self.project.fastapi_entrypoint.is_none();
+            let competing = asks_hints.then(|| self.hints.competing_dockerfile()).flatten();
+            warnings.extend(competing.map(|(read, other)| other_dockerfile_warning(read, other)));
             let of_hints = fates(self.hints, Some(&service));
             service.findings.extend(of_hints);
             (recipe, service.application, service.findings)
         } else {
-            (self.recipe.clone(), self.application(&installed)?, Vec::new())
+            let mut recipe = self.recipe.clone();
+            let is_open = !recipe.is_stop_signal_set && recipe.stop_signal == "SIGTERM";
+            if is_open && self.search(&installed).ignores_sigterm(&recipe.command()) {
+                // The kernel ignores SIGTERM without a handler for process 1, and Python has one for SIGINT.
+                "SIGINT".clone_into(&mut recipe.stop_signal);
+            }
+            (recipe, self.application(&installed)?, Vec::new())
         };
         self.check(&recipe)?;
         warnings.extend(self.slow_implementation_warning(&recipe));
@@ -95,6 +104,9 @@ impl ServiceInputs<'_> {
                 .gunicorn_address
                 .as_ref()
                 .map(|evidence| format!("{}:{}", evidence.file, evidence.line)),
+            gunicorn_application: self.hints.gunicorn_application.as_ref().map(|(application, evidence)| {
+                (application.clone(), format!("{}:{}", evidence.file, evidence.line))
+            }),
             installed,
         }
     }
@@ -207,6 +219,12 @@ fn with_program(recipe: &Recipe, program: &Program) -> Recipe {
         settled.port = port;
     }
     settled
+}
+
+/// Returns the warning about a second Dockerfile that starts another application.
+fn other_dockerfile_warning(read: &str, other: &str) -> Warning {
+    let message = format!("names the application; {other} starts another one");
+    Warning::new(read, message).with_help("choose with app = \"MODULE:ATTRIBUTE\" in [tool.ipo-oci]")
 }
 
 /// Returns the warning about a program that other machines cannot reach.

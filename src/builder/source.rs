@@ -4,6 +4,7 @@ use super::Builder;
 use super::build_results::exclude_build_results;
 use super::environment_location::EnvironmentLocation;
 use super::error::BuildError;
+use super::hints::LazyHints;
 use super::ignore_defaults;
 use super::service::{InstalledLookup, ServiceInputs, SettledRecipe};
 use super::source_warnings::source_warnings;
@@ -39,7 +40,7 @@ impl Builder {
     /// with `installed`. `others` are the recipes of further processes.
     pub(super) fn source(
         &self,
-        (recipe, others): (&Recipe, &[Recipe]),
+        ((recipe, others), hints): ((&Recipe, &[Recipe]), &LazyHints<'_>),
         environment: &EnvironmentLocation,
         (distributions, installed): (&Distributions, &InstalledLookup<'_>),
         progress: &dyn Progress,
@@ -48,14 +49,15 @@ impl Builder {
         let _span = Span::begin(progress, Activity::ReadSource);
         let (listing, mut warnings) = self.listing(recipe, Some(environment))?;
         let is_searched = std::iter::once(recipe).chain(others).any(Recipe::starts_service);
-        let hints = if is_searched { Hints::read(&self.root) } else { Hints::default() };
+        let none = Hints::default();
+        let hints = if is_searched { hints.get() } else { &none };
         let settle = |recipe| {
             let inputs = ServiceInputs {
                 recipe,
                 project: &self.project,
                 sources: &ListedSource(&listing),
                 distributions,
-                hints: &hints,
+                hints,
                 installed,
             };
             inputs.settle()

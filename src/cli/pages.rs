@@ -31,7 +31,7 @@ const SCHEMA: &str = "schema";
 const SCHEMA_TEXT: &str = include_str!("../../docs/settings.schema.json");
 
 /// Pages of one framework or server, by their topics; the page `frameworks` lists them.
-const PROJECTS: [(&str, &str); 24] = [
+const PROJECTS: [(&str, &str); 27] = [
     ("aiohttp", include_str!("../../docs/frameworks/aiohttp.md")),
     ("blacksheep", include_str!("../../docs/frameworks/blacksheep.md")),
     ("bottle", include_str!("../../docs/frameworks/bottle.md")),
@@ -44,10 +44,13 @@ const PROJECTS: [(&str, &str); 24] = [
     ("flask", include_str!("../../docs/frameworks/flask.md")),
     ("gradio", include_str!("../../docs/frameworks/gradio.md")),
     ("litestar", include_str!("../../docs/frameworks/litestar.md")),
+    ("nicegui", include_str!("../../docs/frameworks/nicegui.md")),
+    ("pyramid", include_str!("../../docs/frameworks/pyramid.md")),
     ("quart", include_str!("../../docs/frameworks/quart.md")),
     ("sanic", include_str!("../../docs/frameworks/sanic.md")),
     ("starlette", include_str!("../../docs/frameworks/starlette.md")),
     ("streamlit", include_str!("../../docs/frameworks/streamlit.md")),
+    ("tornado", include_str!("../../docs/frameworks/tornado.md")),
     ("daphne", include_str!("../../docs/servers/daphne.md")),
     ("fastapi-run", include_str!("../../docs/servers/fastapi-run.md")),
     ("granian", include_str!("../../docs/servers/granian.md")),

@@ -10,44 +10,15 @@ use std::path::{Path, PathBuf};
 
 use super::distributions::with_implied;
 use super::hints::dockerfile::{Dockerfile, Instruction};
+use super::server::ServerKind;
+use crate::python::application::framework::Framework;
 use crate::python::requirements::closure::{DeclaredDependencies, DependencySource, read_pyproject};
 use crate::python::requirements::declaration::{Declaration, DependencySelection};
 use crate::python::requirements::requirement::Requirement;
 use crate::traced_fs;
 
-/// Distributions that serve applications of any framework.
-const SERVERS: [&str; 11] = [
-    "uvicorn",
-    "gunicorn",
-    "hypercorn",
-    "granian",
-    "daphne",
-    "waitress",
-    "uwsgi",
-    "pyuwsgi",
-    "fastapi-cli",
-    "cheroot",
-    "bjoern",
-];
-
-/// Frameworks with a server of their own.
-const OWN_SERVERS: [&str; 7] = ["sanic", "aiohttp", "streamlit", "gradio", "nicegui", "tornado", "robyn"];
-
-/// Frameworks that need a server. A project of one may use `aiohttp` as a client.
-const FRAMEWORKS: [&str; 12] = [
-    "django",
-    "flask",
-    "fastapi",
-    "starlette",
-    "litestar",
-    "quart",
-    "falcon",
-    "bottle",
-    "connexion",
-    "blacksheep",
-    "dash",
-    "pyramid",
-];
+/// Distributions that serve applications of any framework as libraries, without a command.
+const SERVER_LIBRARIES: [&str; 2] = ["cheroot", "bjoern"];
 
 /// Usual names of a part with the server, the likeliest first.
 const NAMES: [&str; 20] = [
@@ -199,9 +170,14 @@ pub(crate) fn find(
     }
     let extras = main.extras.clone();
     let main = names(main);
-    let wanted = server.unwrap_or(&SERVERS);
-    let has_framework = main.iter().any(|name| FRAMEWORKS.contains(&name.as_str()));
-    let serves_itself = !has_framework && main.iter().any(|name| OWN_SERVERS.contains(&name.as_str()));
+    let wanted = server;
+    // A project of a framework that needs a server may use `aiohttp` as a client.
+    let mut frameworks =
+        Framework::ALL.into_iter().filter(|framework| main.contains(&framework.distribution()));
+    let serves_itself = match frameworks.next() {
+        Some(first) => first.has_own_server() && frameworks.all(Framework::has_own_server),
+        None => main.contains("robyn"),
+    };
     if server_of(&main, wanted).is_some() || (server.is_none() && serves_itself) {
         return None;
     }
@@ -231,13 +207,13 @@ pub(crate) fn find(
 
 /// Returns the server that the Dockerfile installs by its name; `server` as for [`find`].
 pub(crate) fn installed_by(dockerfile: &Dockerfile, server: Option<&[&str]>) -> Option<OptionalServer> {
-    let wanted = server.unwrap_or(&SERVERS);
+    let wanted = server;
     let mut commands = dockerfile.runs().flat_map(|run| dockerfile.programs_in(run));
     commands.find_map(|words| installed_server(&words, wanted))
 }
 
 /// Returns the server that a command names: `pip install gunicorn==23.0.0`.
-fn installed_server(words: &[String], wanted: &[&str]) -> Option<OptionalServer> {
+fn installed_server(words: &[String], wanted: Option<&[&str]>) -> Option<OptionalServer> {
     let is_pip = |pair: &[String]| match pair {
         [program, action] => {
             ["pip", "pip3"].contains(&program.as_str()) && ["install", "wheel"].contains(&action.as_str())
@@ -247,8 +223,7 @@ fn installed_server(words: &[String], wanted: &[&str]) -> Option<OptionalServer>
     let at = words.windows(2).position(is_pip)?;
     words.iter().skip(at + 2).find_map(|word| {
         let requirement = word.parse::<Requirement>().ok()?;
-        let server =
-            SERVERS.into_iter().find(|server| *server == requirement.name && wanted.contains(server))?;
+        let server = servers(wanted).find(|server| *server == requirement.name)?;
         Some(OptionalServer { part: DependencyPart::Requirement(word.clone()), server })
     })
 }
@@ -288,8 +263,15 @@ fn names(declared: DeclaredDependencies) -> BTreeSet<String> {
     with_implied(declared.into_named().map(|requirement| (requirement.name, requirement.extras)))
 }
 
-fn server_of(names: &BTreeSet<String>, wanted: &[&str]) -> Option<&'static str> {
-    SERVERS.into_iter().find(|server| wanted.contains(server) && names.contains(*server))
+fn server_of(names: &BTreeSet<String>, wanted: Option<&[&str]>) -> Option<&'static str> {
+    servers(wanted).find(|server| names.contains(*server))
+}
+
+/// Returns the distributions that serve applications of any framework, of which those of the settings' server
+/// are wanted.
+fn servers(wanted: Option<&[&str]>) -> impl Iterator<Item = &'static str> {
+    let kinds = ServerKind::of_any_framework().flat_map(|kind| kind.distributions().iter().copied());
+    kinds.chain(SERVER_LIBRARIES).filter(move |server| wanted.is_none_or(|wanted| wanted.contains(server)))
 }
 
 /// Returns `prod` for `requirements-prod.txt`, `requirements/prod.txt` and `prod-requirements.txt`.

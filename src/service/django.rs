@@ -4,7 +4,10 @@
 //! name the applications (`WSGI_APPLICATION`, `ASGI_APPLICATION`; Django 5.2, "Settings"). Without
 //! these, the applications are in `wsgi.py` and `asgi.py` beside the settings.
 
+use std::collections::BTreeSet;
+
 use super::distributions::Distributions;
+use super::required_variables::required_variables;
 use super::static_root::StaticRoot;
 use crate::python::application::SourceTree;
 use crate::python::application::framework::Interface;
@@ -84,6 +87,13 @@ impl DjangoProject {
     /// Returns the folder of the collected static files in a settings module.
     pub(super) fn static_root(&self, sources: &dyn SourceTree, settings: &str) -> Option<StaticRoot> {
         StaticRoot::find(sources, &settings_files(sources, self.folder(), settings))
+    }
+
+    /// Returns the variables that a settings module requires of its environment.
+    pub(super) fn required_variables(&self, sources: &dyn SourceTree, settings: &str) -> BTreeSet<String> {
+        let files = settings_files(sources, self.folder(), settings);
+        let texts = files.iter().filter_map(|file| sources.text(file));
+        texts.flat_map(|text| required_variables(&text)).collect()
     }
 
     /// Returns the settings module of the application, which often differs from that of `manage.py`.

@@ -24,7 +24,7 @@ use crate::project::Project;
 use crate::python::application::framework::{Framework, Interface};
 use crate::python::application::module::{Module, Run};
 use crate::python::application::resolve::Resolver;
-use crate::python::application::{self, Application, ApplicationError, SourceTree, module_files};
+use crate::python::application::{self, Application, ApplicationError, SourceTree};
 use crate::settings::ServerName;
 
 /// Usual names of Streamlit's script.
@@ -32,6 +32,8 @@ const STREAMLIT_FILES: [&str; 8] =
     ["streamlit_app.py", "app.py", "main.py", "Home.py", "home.py", "Hello.py", "app/main.py", "src/app.py"];
 /// Usual names of NiceGUI's script.
 const NICEGUI_FILES: [&str; 4] = ["main.py", "app.py", "src/main.py", "app/main.py"];
+/// Usual names of the file that describes Pyramid's application.
+const PYRAMID_FILES: [&str; 3] = ["production.ini", "config/production.ini", "etc/production.ini"];
 /// Functions of modules that start a server.
 const RUNNERS: [&str; 8] = [
     "uvicorn.run",
@@ -144,6 +146,8 @@ pub(crate) struct ServiceSearch<'a> {
     pub(crate) has_arguments: bool,
     /// The address in a configuration file of gunicorn, with file and line, if it does not follow `PORT`.
     pub(crate) gunicorn_address: Option<String>,
+    /// The application in a configuration file of gunicorn, with file and line.
+    pub(crate) gunicorn_application: Option<(String, String)>,
     /// Finds a named application in the installed distributions.
     pub(crate) installed: &'a dyn Fn(&str) -> Result<Option<Application>, ApplicationError>,
 }
@@ -240,6 +244,18 @@ impl ServiceSearch<'_> {
         };
         let interface = interface.unwrap_or_else(|| self.likely_interface(&application));
         if self.is_program(interface) {
+            let package = application.module.split('.').next().unwrap_or_default();
+            let is_own = |candidate: &Candidate| match &candidate.start {
+                CandidateStart::Program(program) => {
+                    program.command.get(1..3).is_some_and(|words| words[0] == "-m" && words[1] == package)
+                }
+                CandidateStart::Application(..) => false,
+            };
+            let hinted = self.hinted_program().filter(is_own);
+            if let Some(Candidate { start: CandidateStart::Program(program), findings: more, .. }) = hinted {
+                findings.extend(more);
+                return Ok(Service { application: Some(application), program, findings });
+            }
             let (program, reason) = self.program_of(&application, framework);
             findings.push(Finding::new("command", program.command.join(" "), reason));
             return Ok(Service { application: Some(application), program, findings });
@@ -279,7 +295,12 @@ impl ServiceSearch<'_> {
         if let Some(candidate) = self.hints.iter().find_map(|hint| self.of_hint(hint)) {
             return Ok(candidate);
         }
-        if let Some(candidate) = self.django().or_else(|| self.nicegui()) {
+        if let Some((named, place)) = &self.gunicorn_application
+            && let Ok(application) = self.named(named)
+        {
+            return Ok(Candidate::of_application(application, format!("{place}: wsgi_app")));
+        }
+        if let Some(candidate) = self.django().or_else(|| self.nicegui()).or_else(|| self.pyramid()) {
             return Ok(candidate);
         }
         let found = application::find_usual(self.sources, &self.project.name);
@@ -301,7 +322,7 @@ impl ServiceSearch<'_> {
             Ok(application) => {
                 Ok(Candidate::of_application(application, "the only application in the source"))
             }
-            Err(error) => Err(self.no_service(error)),
+            Err(error) => self.installed_program().ok_or_else(|| self.no_service(error)),
         }
     }
 
@@ -319,6 +340,14 @@ impl ServiceSearch<'_> {
 
     fn hinted_program(&self) -> Option<Candidate> {
         self.hints.iter().find_map(|hint| self.program_of_hint(hint))
+    }
+
+    /// Returns the program of a distribution that a command of the repository starts: `mlflow server`.
+    fn installed_program(&self) -> Option<Candidate> {
+        if self.distributions.is_unknown() {
+            return None;
+        }
+        self.hints.iter().find_map(|hint| self.installed_program_of(hint))
     }
 
     /// Finds an application by its name, in the source or else in the installed distributions.
@@ -392,6 +421,58 @@ impl ServiceSearch<'_> {
         Some(streamlit_script(&file, &reason))
     }
 
+    /// Returns the program of a Pyramid project whose application is described by an ini file, as
+    /// `pserve` reads it.
+    fn pyramid(&self) -> Option<Candidate> {
+        let has = |name: &str| self.distributions.has(name);
+        if self.distributions.is_unknown() || !has("pyramid") {
+            return None;
+        }
+        let named = self.hints.iter().find_map(|hint| {
+            let is_pserve = hint.words.first().is_some_and(|word| word.ends_with("pserve"));
+            let file = hint.words.iter().filter(|_| is_pserve).find(|word| word.ends_with(".ini"))?;
+            Some((file.trim_start_matches("./").to_owned(), format!("{} starts it", hint.place())))
+        });
+        let usual = || PYRAMID_FILES.into_iter().find(|file| self.sources.has(file));
+        let (file, reason) =
+            named.or_else(|| usual().map(|file| (file.to_owned(), format!("{file}: [app:main]"))))?;
+        let text = self.sources.text(&file)?;
+        if !text
+            .lines()
+            .any(|line| matches!(line.trim(), "[app:main]" | "[composite:main]" | "[pipeline:main]"))
+        {
+            return None;
+        }
+        let command = if has("gunicorn") {
+            let words = [
+                "{venv}/bin/gunicorn",
+                "--bind",
+                "{host}:{port}",
+                "--graceful-timeout",
+                "{grace}",
+                "--paste",
+            ];
+            words.map(str::to_owned).into_iter().chain([file]).collect()
+        } else if has("waitress") {
+            let serve = format!(
+                "from pyramid.paster import get_app, setup_logging; from waitress import serve; \
+                 setup_logging('{file}'); serve(get_app('{file}'), listen='{{host}}:{{port}}')"
+            );
+            if file.contains(['\'', '\\', '{']) {
+                return None;
+            }
+            vec!["{python}".to_owned(), "-c".to_owned(), serve]
+        } else {
+            return None;
+        };
+        let program = if has("gunicorn") {
+            Program { command, ..Program::default() }
+        } else {
+            Program::of_python(command)
+        };
+        Some(Candidate::of_program(program, Some(Framework::Pyramid), &reason))
+    }
+
     /// Returns the script of a NiceGUI project: a file that calls `ui.run`.
     fn nicegui(&self) -> Option<Candidate> {
         if !self.distributions.has("nicegui") {
@@ -422,38 +503,6 @@ impl ServiceSearch<'_> {
             Interface::Aiohttp => self.server.is_none() && !self.distributions.has("gunicorn"),
             Interface::Asgi | Interface::Wsgi => false,
         }
-    }
-
-    /// Returns the program that runs an application's own module, with the reason.
-    fn program_of(&self, application: &Application, framework: Option<Framework>) -> (Program, String) {
-        let command = ["{python}", "-m", &application.module].map(str::to_owned).to_vec();
-        let resolver = Resolver::new(self.sources);
-        let files = module_files(&application.directory, &application.module);
-        let object = application.attribute.split('.').next().unwrap_or_default();
-        let run = files.iter().filter(|file| self.sources.has(file)).find_map(|file| {
-            let module = resolver.module(file)?;
-            let is_own =
-                |run: &&Run| run.function.split('.').next() == Some(object) || is_runner(&module, run);
-            module.runs.iter().find(is_own).map(|run| (file, run.clone()))
-        });
-        let loopback = run.as_ref().filter(|(_, run)| binds_loopback(run));
-        let loopback = loopback.map(|(file, run)| format!("{file}:{}: {}", run.line, run.function));
-        let run = run.map(|(_, run)| run);
-        let reason = match &run {
-            Some(run) => format!("its module calls {} in line {}", run.function, run.line),
-            None => "its framework has a server of its own".to_owned(),
-        };
-        let port = run.and_then(|run| run.port);
-        let mut program = Program { port, loopback, ..Program::of_python(command) };
-        if framework == Some(Framework::Gradio) {
-            program.env.push(("GRADIO_SERVER_NAME".to_owned(), "{host}".to_owned()));
-            program.env.push(("GRADIO_ANALYTICS_ENABLED".to_owned(), "False".to_owned()));
-            program.port_variables.push("GRADIO_SERVER_PORT".to_owned());
-        } else {
-            // The default of `aiohttp.web.run_app`.
-            program.port = program.port.or(Some(8080));
-        }
-        (program, reason)
     }
 }
 

@@ -14,6 +14,22 @@ pub(crate) fn fates(hints: &Hints, service: Option<&Service>) -> Vec<Finding> {
     if let Some(problem) = hints.dockerfile.as_ref().and_then(Dockerfile::refused) {
         findings.push(Finding::new("hint", "the Dockerfile", problem));
     }
+    findings.extend(hints.built.iter().map(|built| {
+        let evidence = format!(
+            "{}:{}; made by {}: run it before a build, and add {}",
+            built.evidence.file,
+            built.evidence.line,
+            built.maker(),
+            built.table()
+        );
+        Finding::new("hint", format!("files {}", built.from), evidence)
+    }));
+    if let [_, ..] = hints.other_dockerfiles.as_slice() {
+        let files: Vec<&str> = hints.other_dockerfiles.iter().map(|(file, _)| file.as_str()).collect();
+        let read = hints.dockerfile.as_ref().map_or("", |dockerfile| &dockerfile.file);
+        let way = format!("{read} is read instead; ipo-oci init --from FILE takes over another");
+        findings.push(Finding::new("hint", files.join(", "), way));
+    }
     if let Some((port, place)) = &hints.port {
         let evidence = format!("{}:{}; set port to use it", place.file, place.line);
         findings.push(Finding::new("hint", format!("port {port}"), evidence));
@@ -67,8 +83,17 @@ fn web(words: &[String], service: Option<&Service>) -> String {
         used == word || used.split_once("{port}").is_some_and(|(start, _)| word.starts_with(start))
     };
     let (used, given) = (command.get(first..).unwrap_or_default(), words.get(1..).unwrap_or_default());
-    if used.len() == given.len() && used.iter().zip(given).all(is_word) {
-        return "used".to_owned();
+    let name = |words: &[String]| {
+        let program = words.first().map_or("", |program| program.rsplit('/').next().unwrap_or(program));
+        program.trim_matches(['{', '}']).to_owned()
+    };
+    let is_same_program = first == 3 || name(command) == name(words);
+    if is_same_program && used.len() >= given.len() && used.iter().zip(given).all(is_word) {
+        return match used.get(given.len()..).unwrap_or_default() {
+            [] => "used".to_owned(),
+            added if Server::of(words).is_none() => format!("used, with {}", added.join(" ")),
+            _ => "application and server used".to_owned(),
+        };
     }
     let Some(server) = Server::of(words) else { return "not used".to_owned() };
     let is_same = Server::of(&service.program.command).is_some_and(|chosen| chosen.kind == server.kind);

@@ -13,6 +13,7 @@ pub(crate) mod hint_fates;
 pub(crate) mod hints;
 pub(crate) mod processes;
 pub(crate) mod proposal;
+mod required_variables;
 pub(crate) mod server;
 mod static_root;
 

@@ -124,6 +124,21 @@ impl ServerKind {
         }
     }
 
+    /// Returns the servers that run applications of any framework.
+    pub(crate) fn of_any_framework() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|kind| {
+            !matches!(
+                kind,
+                Self::Litestar
+                    | Self::Flask
+                    | Self::Sanic
+                    | Self::Aiohttp
+                    | Self::Streamlit
+                    | Self::Runserver
+            )
+        })
+    }
+
     /// Returns the variables for host and port, if the server reads any.
     pub(crate) fn variables(self) -> (Option<&'static str>, Option<&'static str>) {
         match self {
@@ -224,6 +239,10 @@ impl Server {
     pub(crate) fn of(command: &[String]) -> Option<Self> {
         let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
         words.iter().enumerate().find_map(|(index, word)| {
+            // The value of another program's option: `pypi-server run --server gunicorn`.
+            if index > 0 && words.get(index - 1) == Some(&"--server") {
+                return None;
+            }
             let rest = words.get(index + 1..).unwrap_or_default();
             let kind = kind_of(word, rest.first().copied())?;
             Some(Self { kind, arguments: rest.iter().map(|word| (*word).to_owned()).collect() })
@@ -438,6 +457,7 @@ mod tests {
             ("uwsgi|--ini|x.ini", Some(ServerKind::Uwsgi)),
             ("sanic|main:app", Some(ServerKind::Sanic)),
             ("{python}|main.py|{app}", None),
+            ("pypi-server|run|--server|gunicorn", None),
         ] {
             assert_eq!(server(command).map(|server| server.kind), kind, "{command}");
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::venv::{add_stand_in, stand_in};
-use crate::support::{Image, Outcome, Project, requires};
+use crate::support::{Image, Outcome, Project, requires, run};
 use test_macros::test;
 
 const APP: &str = "from fastapi import FastAPI\n\napp = FastAPI()\n";
@@ -280,4 +280,81 @@ fn an_environment_of_the_project_need_not_have_the_optional_server() {
     assert!(outcome.stderr.contains("group `prod`: included: it has gunicorn"), "{}", outcome.describe());
     let command = whole.layout().only().config["config"]["Entrypoint"].to_string();
     assert!(command.contains("/app/.venv/bin/gunicorn"), "{command}");
+}
+
+#[test]
+fn the_server_of_an_entrypoint_is_found_in_an_optional_part() {
+    let settings = "entrypoint = [\"{venv}/bin/gunicorn\", \"-b\", \"0.0.0.0:8000\", \"{app}\"]\n\
+                    [dependency-groups]\nweb = [\"uvicorn\"]\nprod = [\"gunicorn\"]\n";
+    let flask = "import flask\napp = flask.Flask('svc')\n";
+    let own = project(&["flask"], &[("main.py", flask)], settings);
+    add_stand_in(&own.path().join(".venv"), "gunicorn", "");
+    let outcome = own.build(&[]);
+    assert!(outcome.stderr.contains("group `prod`: included: it has gunicorn"), "{}", outcome.describe());
+}
+
+#[test]
+fn python_programs_of_an_entrypoint_stop() {
+    for (entrypoint, text, signal) in [
+        ("[\"{python}\", \"serve.py\"]", "import time\ntime.sleep(60)\n", "SIGINT"),
+        ("[\"{python}\", \"serve.py\"]", "import signal\nsignal.signal(signal.SIGTERM, print)\n", "SIGTERM"),
+        ("[\"{python}\", \"manage.py\", \"work\"]", "", "SIGTERM"),
+        ("[\"{venv}/bin/celery\", \"worker\"]", "", "SIGTERM"),
+    ] {
+        let files = [("serve.py", text), ("manage.py", "")];
+        let own = project(&["celery"], &files, &format!("entrypoint = {entrypoint}\nhealthcheck = false"));
+        let image = own.image(&[]);
+        assert_eq!(image.config["config"]["StopSignal"], signal, "{entrypoint} {text}");
+    }
+}
+
+#[test]
+fn a_second_dockerfile_with_another_application_is_a_warning() {
+    let other = "from fastapi import FastAPI\nadmin = FastAPI()\n";
+    let files = [
+        ("main.py", APP),
+        ("other.py", other),
+        ("Dockerfile", "FROM python\nCMD uvicorn main:app\n"),
+        ("Dockerfile.admin", "FROM python\nCMD uvicorn other:admin\n"),
+    ];
+    let two = project(&["fastapi", "uvicorn"], &files, "loop = \"asyncio\"\nhttp = \"h11\"");
+    let outcome = two.build(&[]);
+    let warned = ["warning: Dockerfile: names the application; Dockerfile.admin starts another one"];
+    assert_eq!(warnings(&outcome), warned, "{}", outcome.describe());
+    assert_eq!(warnings(&two.build(&["--app", "other:admin"])), [""; 0]);
+    let explained = run(&mut two.command("explain"));
+    let line = "Dockerfile.admin (Dockerfile is read instead; ipo-oci init --from FILE takes over another)";
+    assert!(explained.text().contains(line), "{}", explained.describe());
+}
+
+#[test]
+fn a_console_script_that_keeps_its_port_or_lacks_an_argument_is_a_warning() {
+    let tool = "import argparse, uvicorn\nparser = argparse.ArgumentParser()\n\
+                parser.add_argument('index')\n\ndef main():\n    uvicorn.run(None, host='0.0.0.0', port=8100)\n";
+    let settings = "[project.scripts]\ntool = \"tool:main\"";
+    let own = project(&["uvicorn"], &[("tool.py", tool)], settings);
+    let outcome = own.build(&[]);
+    let warned = [
+        "warning: port: tool does not read the variable PORT: it listens on port 8100",
+        "warning: cmd: tool does not start without `index` (tool.py:3)",
+    ];
+    assert_eq!(warnings(&outcome), warned, "{}", outcome.describe());
+    assert_eq!(warnings(&own.build(&["--cmd", "x"])), [""; 0]);
+    let explained = run(&mut own.command("explain"));
+    assert!(explained.text().contains("port 8100 (tool does not read PORT)"), "{}", explained.describe());
+}
+
+#[test]
+fn an_environment_with_the_packages_of_the_system_is_refused() {
+    let own = project(&["fastapi", "uvicorn"], &[("main.py", APP)], "");
+    let config = own.read(".venv/pyvenv.cfg");
+    let shared =
+        config.replace("include-system-site-packages = false", "include-system-site-packages = true");
+    own.write(".venv/pyvenv.cfg", &shared);
+    assert_ne!(config, shared);
+    let parts = [
+        "as a virtual environment: made with --system-site-packages",
+        "make it without --system-site-packages",
+    ];
+    refuses(&own.try_build(&[]), &parts);
 }

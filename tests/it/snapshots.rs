@@ -81,6 +81,7 @@ const REASONS: [&str; 16] = [
     "conda environment",
     "ended with {status}{}",
     "made on Windows",
+    "made with --system-site-packages",
     "nested more than {0} levels deep",
     "not a .pyc file",
     "reference cycle at byte {0}",

@@ -26,6 +26,8 @@ pub enum Framework {
     Streamlit,
     Gradio,
     NiceGui,
+    Pyramid,
+    Tornado,
 }
 
 /// The interface between a server and an application.
@@ -43,7 +45,7 @@ pub enum Interface {
 }
 
 /// Constructors: package, name, framework, interface.
-const CONSTRUCTORS: [(&str, &str, Framework, Interface); 28] = [
+const CONSTRUCTORS: [(&str, &str, Framework, Interface); 29] = [
     ("fastapi", "FastAPI", Framework::FastApi, Interface::Asgi),
     ("starlette", "Starlette", Framework::Starlette, Interface::Asgi),
     ("litestar", "Litestar", Framework::Litestar, Interface::Asgi),
@@ -69,6 +71,7 @@ const CONSTRUCTORS: [(&str, &str, Framework, Interface); 28] = [
     ("connexion", "AsyncApp", Framework::Connexion, Interface::Asgi),
     ("connexion", "FlaskApp", Framework::Connexion, Interface::Asgi),
     ("dash", "Dash", Framework::Dash, Interface::Wsgi),
+    ("tornado", "Application", Framework::Tornado, Interface::Program),
     ("gradio", "Blocks", Framework::Gradio, Interface::Program),
     ("gradio", "Interface", Framework::Gradio, Interface::Program),
     ("gradio", "ChatInterface", Framework::Gradio, Interface::Program),
@@ -91,6 +94,41 @@ const WRAPPERS: [(&str, Wrapper); 9] = [
 ];
 
 impl Framework {
+    /// All frameworks.
+    pub(crate) const ALL: [Self; 18] = [
+        Self::FastApi,
+        Self::Starlette,
+        Self::Litestar,
+        Self::Quart,
+        Self::Sanic,
+        Self::Aiohttp,
+        Self::BlackSheep,
+        Self::Flask,
+        Self::Django,
+        Self::Falcon,
+        Self::Bottle,
+        Self::Connexion,
+        Self::Dash,
+        Self::Streamlit,
+        Self::Gradio,
+        Self::NiceGui,
+        Self::Pyramid,
+        Self::Tornado,
+    ];
+
+    /// Returns the normalized name of the distribution.
+    pub(crate) fn distribution(self) -> String {
+        self.name().to_lowercase()
+    }
+
+    /// Returns true if the framework brings a server.
+    pub(crate) fn has_own_server(self) -> bool {
+        matches!(
+            self,
+            Self::Sanic | Self::Aiohttp | Self::Streamlit | Self::Gradio | Self::NiceGui | Self::Tornado
+        )
+    }
+
     /// Returns the name, as the framework's documentation writes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -110,6 +148,8 @@ impl Framework {
             Self::Streamlit => "Streamlit",
             Self::Gradio => "Gradio",
             Self::NiceGui => "NiceGUI",
+            Self::Pyramid => "Pyramid",
+            Self::Tornado => "Tornado",
         }
     }
 }
@@ -122,6 +162,10 @@ pub(super) fn of_constructor(dotted: &str) -> Option<(Framework, Interface)> {
     if package == Some("falcon") && name == "App" {
         let is_async = dotted.split('.').any(|part| part == "asgi");
         return Some((Framework::Falcon, if is_async { Interface::Asgi } else { Interface::Wsgi }));
+    }
+    // A method of `pyramid.config.Configurator`.
+    if name == "make_wsgi_app" {
+        return Some((Framework::Pyramid, Interface::Wsgi));
     }
     let named = CONSTRUCTORS.iter().filter(|(_, constructor, ..)| *constructor == name);
     let mut of_package = named.clone().filter(|(known, ..)| package == Some(*known));
@@ -149,7 +193,7 @@ pub(super) fn of_wrapper(dotted: &str) -> Option<Wrapper> {
 }
 
 /// Names of which one is in the text of every module with an application.
-pub(super) const MARKERS: [&str; 20] = [
+pub(super) const MARKERS: [&str; 22] = [
     "FastAPI",
     "Starlette",
     "Litestar",
@@ -170,6 +214,8 @@ pub(super) const MARKERS: [&str; 20] = [
     "Dash",
     "gradio",
     "streamlit",
+    "tornado",
+    "make_wsgi_app",
 ];
 
 #[cfg(test)]
@@ -190,6 +236,8 @@ mod tests {
             ("falcon.App", Some((Framework::Falcon, Interface::Wsgi))),
             ("falcon.asgi.App", Some((Framework::Falcon, Interface::Asgi))),
             ("gradio.Blocks", Some((Framework::Gradio, Interface::Program))),
+            ("tornado.web.Application", Some((Framework::Tornado, Interface::Program))),
+            ("config.make_wsgi_app", Some((Framework::Pyramid, Interface::Wsgi))),
             ("typer.Typer", None),
         ] {
             assert_eq!(of_constructor(dotted), expected, "{dotted}");

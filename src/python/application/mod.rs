@@ -122,6 +122,9 @@ const NO_SERVICE: [&str; 12] = [
     "conftest.py",
     "setup.py",
 ];
+/// Words in names of modules that make an application for another purpose than to serve it.
+const HELPERS: [&str; 11] =
+    ["doc", "docs", "openapi", "helper", "test", "tests", "example", "demo", "benchmark", "mock", "fake"];
 /// Maximum number of modules searched for applications to propose.
 const MOST_READ: usize = 2000;
 /// Maximum number of modules at the root searched for an application.
@@ -317,7 +320,11 @@ fn namespace_of(resolver: &Resolver<'_>, path: &str, directory: &str) -> Option<
 /// Lists applications in all modules of the tree: objects, or else functions that make one.
 fn elsewhere(resolver: &Resolver<'_>) -> Vec<Application> {
     let sources = resolver.tree;
-    let is_service = |path: &String| !path.split('/').any(|folder| NO_SERVICE.contains(&folder));
+    let is_service = |path: &String| {
+        let name = path.rsplit('/').next().unwrap_or_default().trim_end_matches(".py");
+        !path.split('/').any(|folder| NO_SERVICE.contains(&folder))
+            && !name.split('_').any(|word| HELPERS.contains(&word))
+    };
     let modules: Vec<String> = sources.modules().into_iter().filter(is_service).take(MOST_READ).collect();
     let (mut objects, mut functions) = (Vec::new(), Vec::new());
     for path in with_markers(sources, modules) {

@@ -115,6 +115,10 @@ impl<'a> Resolver<'a> {
         if !scope.module.imports_name(name) {
             return false;
         }
+        // `from . import api` of a package with the module `api`.
+        if self.file_of(&scope.file, &scope.module.qualified(name)).is_some() {
+            return false;
+        }
         match self.definition(scope, name) {
             Some((scope, name)) => self.is_uncertain(&scope, &name, left),
             // A distribution's. Names of the standard library are not `app` or `api`.

@@ -261,6 +261,9 @@ pub enum ForeignKind {
     /// Without `pyvenv.cfg`.
     #[error("pyvenv.cfg not found")]
     NoConfig,
+    /// With the distributions of its interpreter, by `--system-site-packages`.
+    #[error("made with --system-site-packages")]
+    SystemSitePackages,
 }
 
 impl Advice for VenvError {
@@ -284,6 +287,11 @@ impl Advice for VenvError {
             }
             Self::Foreign { found: ForeignKind::Windows, .. } => {
                 "make the virtual environment on Linux: its compiled modules must be Linux's".to_owned()
+            }
+            Self::Foreign { found: ForeignKind::SystemSitePackages, .. } => {
+                "make it without --system-site-packages, since no lock names the distributions of this machine's \
+                 Python: `uv sync`, or `python3 -m venv .venv` and pip; without an environment, a build makes one"
+                    .to_owned()
             }
             Self::Foreign { found: ForeignKind::NoConfig, .. } => {
                 "name the directory that holds pyvenv.cfg with --venv".to_owned()

@@ -202,6 +202,16 @@ impl Venv {
         Ok(venv)
     }
 
+    /// Refuses an environment that includes the distributions of its interpreter.
+    pub fn refuse_system_distributions(&self) -> Result<(), VenvError> {
+        match self.config.system_site_packages {
+            SystemSitePackages::Excluded => Ok(()),
+            SystemSitePackages::Included => {
+                Err(VenvError::Foreign { path: self.given.clone(), found: ForeignKind::SystemSitePackages })
+            }
+        }
+    }
+
     /// Returns the distribution with this normalized name.
     pub fn distribution(&self, name: &str) -> Option<&Distribution> {
         let at = self.distributions.binary_search_by(|distribution| (*distribution.name).cmp(name)).ok()?;

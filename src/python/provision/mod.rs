@@ -331,7 +331,16 @@ impl Provision<'_> {
     /// Returns the directory of an environment with the project's declared dependencies: a complete
     /// one from the cache, or a new one.
     pub fn run(&self) -> Result<PathBuf, ProvisionError> {
+        let folder = self.run_declared()?;
+        folder.ok_or_else(|| ProvisionError::NothingToInstall(self.context.to_path_buf()))
+    }
+
+    /// Returns the directory of an environment as [`Self::run`] does; `None` for a project without a file
+    /// to install from.
+    pub fn run_declared(&self) -> Result<Option<PathBuf>, ProvisionError> {
         self.pyproject()?;
+        let found = workspace::find(self.context);
+        let Some(mut origin) = self.origin_beside(&found) else { return Ok(None) };
         let has_names =
             !self.selection.extras.is_empty() || !self.groups().is_empty() || !self.selection.with.is_empty();
         if has_names
@@ -340,24 +349,20 @@ impl Provision<'_> {
         {
             return Err(error.into());
         }
-        let found = workspace::find(self.context);
-        let mut origin = self
-            .origin_beside(&found)
-            .ok_or_else(|| ProvisionError::NothingToInstall(self.context.to_path_buf()))?;
         let uv = self.find("uv");
         if origin == ProvisionSource::UvLock && uv.is_none() {
             origin = self.origin_beside(&LockLookup::None).unwrap_or(ProvisionSource::PyProject);
         }
         self.warn_about_locks(&found, uv.is_some());
-        let lock_root = match (&found, origin) {
-            (LockLookup::Lock(lock), ProvisionSource::UvLock) => Some(lock.root.as_path()),
+        let uv_lock = match (&found, origin) {
+            (LockLookup::Lock(lock), ProvisionSource::UvLock) => Some(lock),
             _ => None,
         };
         let is_of_pipenv = matches!(self.declaration(), Some(Declaration::Pipfile));
-        let demands = PythonDemands::read(self.context, (lock_root, is_of_pipenv), self.python)
+        let demands = PythonDemands::read(self.context, (uv_lock, is_of_pipenv), self.python)
             .suggest(self.suggested_python);
         let lock_file = match origin {
-            ProvisionSource::UvLock => lock_root.map(|root| root.join("uv.lock")),
+            ProvisionSource::UvLock => uv_lock.map(|lock| lock.root.join("uv.lock")),
             ProvisionSource::Lock(kind) => Some(self.context.join(kind.file())),
             _ => None,
         };
@@ -382,7 +387,7 @@ impl Provision<'_> {
                 None => {
                     match self.run_with(&tool, (&python, next.is_some()), (&folder, &name), origin, &demands)
                     {
-                        Ok(root) => return Ok(root),
+                        Ok(root) => return Ok(Some(root)),
                         Err(error) if next.is_some() && error.is_of_python() => {
                             let reason = error.line();
                             std::fs::write(&unusable, &reason).map_err(FileError::of("write", &unusable))?;
@@ -638,7 +643,7 @@ impl Provision<'_> {
                 add(&std::fs::read(&path).map_err(FileError::of("read", &path))?);
             }
         }
-        if let (LockLookup::Lock(UvLock { root, projects }), ProvisionSource::UvLock) = (found, origin) {
+        if let (LockLookup::Lock(UvLock { root, projects, .. }), ProvisionSource::UvLock) = (found, origin) {
             let of_workspace = ["uv.lock", "pyproject.toml", ".python-version"].map(|name| root.join(name));
             let of_members = projects.iter().map(|project| project.join("pyproject.toml"));
             for path in of_workspace.into_iter().chain(of_members).filter(|path| path.is_file()) {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use pep440_rs::Version;
 
 use super::wheels::LockedWheels;
+use super::workspace::UvLock;
 use crate::platform::Platform;
 use crate::progress::Warning;
 use crate::python::interpreter::Interpreter;
@@ -60,11 +61,11 @@ pub(super) enum PythonChoice<'a> {
 }
 
 impl PythonDemands {
-    /// Reads the demands of the project in `context`, or of the workspace whose lock is in
-    /// `lock_root`; those of `Pipfile` if that declares the dependencies.
+    /// Reads the demands of the project in `context`, or of the workspace with the
+    /// lock; those of `Pipfile` if that declares the dependencies.
     pub(super) fn read(
         context: &Path,
-        (lock_root, is_of_pipenv): (Option<&Path>, bool),
+        (lock, is_of_pipenv): (Option<&UvLock>, bool),
         request: Option<&str>,
     ) -> Self {
         let mut demands = Self::default();
@@ -94,9 +95,7 @@ impl PythonDemands {
         let own = text(&pyproject, &["project", "requires-python"]);
         let of_poetry = || text(&pyproject, &["tool", "poetry", "dependencies", "python"]);
         range("pyproject.toml", own.or_else(of_poetry));
-        if let Some(root) = lock_root {
-            range("uv.lock", text(&toml(&root.join("uv.lock")), &["requires-python"]));
-        }
+        range("uv.lock", lock.and_then(|lock| lock.requires_python.clone()));
         range("pylock.toml", text(&toml(&context.join("pylock.toml")), &["requires-python"]));
         for name in ["setup.cfg", "setup.py"] {
             range(name, read_text(&context.join(name)).and_then(|text| python_requires(&text)));
@@ -107,11 +106,12 @@ impl PythonDemands {
                 .into_iter()
                 .find_map(|key| Some((text(&pipfile, &["requires", key])?, "Pipfile".to_owned())))
         };
-        let pin = pin_files(context, lock_root).into_iter().find_map(|(path, name)| {
-            let file = read_text(&path)?;
-            let pin = if name == ".tool-versions" { tool_version(&file) } else { pinned_version(&file) };
-            Some((pin?, name.to_owned()))
-        });
+        let pin =
+            pin_files(context, lock.map(|lock| lock.root.as_path())).into_iter().find_map(|(path, name)| {
+                let file = read_text(&path)?;
+                let pin = if name == ".tool-versions" { tool_version(&file) } else { pinned_version(&file) };
+                Some((pin?, name.to_owned()))
+            });
         demands.pin = pin.or_else(|| is_of_pipenv.then(of_pipenv).flatten()).and_then(|(text, file)| {
             let versions = version_prefix(&text)?;
             Some(Demand { file, text, versions })

@@ -34,6 +34,8 @@ pub(super) struct UvLock {
     pub(super) root: PathBuf,
     /// The folders of the projects used in place.
     pub(super) projects: Vec<PathBuf>,
+    /// The Pythons that the lock is for.
+    pub(super) requires_python: Option<String>,
 }
 
 /// The result of a search for the lock of a project.
@@ -49,6 +51,8 @@ pub(super) enum LockLookup {
 
 #[derive(Deserialize)]
 struct UvLockTables {
+    #[serde(rename = "requires-python")]
+    requires_python: Option<String>,
     #[serde(default)]
     package: Vec<LockedPackage>,
 }
@@ -84,8 +88,13 @@ struct UvWorkspace {
 pub(super) fn find(context: &Path) -> LockLookup {
     let own = context.join("uv.lock");
     if own.is_file() {
-        let projects = projects(&own).unwrap_or_default();
-        return LockLookup::Lock(UvLock { root: context.to_path_buf(), projects });
+        let root = context.to_path_buf();
+        let lock = read_lock(&own, root.clone());
+        return LockLookup::Lock(lock.unwrap_or(UvLock {
+            root,
+            projects: Vec::new(),
+            requires_python: None,
+        }));
     }
     let Ok(real) = std::fs::canonicalize(context) else { return LockLookup::None };
     // uv uses the nearest workspace above, never an outer one.
@@ -93,10 +102,8 @@ pub(super) fn find(context: &Path) -> LockLookup {
         return LockLookup::None;
     };
     let lock = root.join("uv.lock");
-    match projects(&lock) {
-        Some(projects) if projects.contains(&real) => {
-            LockLookup::Lock(UvLock { root: root.to_path_buf(), projects })
-        }
+    match read_lock(&lock, root.to_path_buf()) {
+        Some(lock) if lock.projects.contains(&real) => LockLookup::Lock(lock),
         Some(_) if real.join("pyproject.toml").is_file() => LockLookup::NotListed(lock),
         _ => LockLookup::None,
     }
@@ -210,14 +217,14 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 /// Returns the folders of all projects in a lock, or `None` if the lock is invalid.
-fn projects(lock: &Path) -> Option<Vec<PathBuf>> {
+fn read_lock(lock: &Path, folder: PathBuf) -> Option<UvLock> {
     let file: UvLockTables = toml::from_str(&read(lock)?).ok()?;
     let root = std::fs::canonicalize(lock.parent()?).ok()?;
     let places = file.package.into_iter().filter_map(|package| {
         let PackageSource { editable, r#virtual, directory } = package.source?;
         std::fs::canonicalize(root.join(editable.or(r#virtual).or(directory)?)).ok()
     });
-    Some(places.collect())
+    Some(UvLock { root: folder, projects: places.collect(), requires_python: file.requires_python })
 }
 
 fn read(file: &Path) -> Option<String> {
@@ -263,7 +270,10 @@ mod tests {
             ("own/uv.lock", "not TOML"),
         ]);
         let own = folder.path().join("own");
-        assert_eq!(find(&own), LockLookup::Lock(UvLock { root: own.clone(), projects: Vec::new() }));
+        assert_eq!(
+            find(&own),
+            LockLookup::Lock(UvLock { root: own.clone(), projects: Vec::new(), requires_python: None })
+        );
         assert_eq!(find(&folder.path().join("services/api")), LockLookup::None);
     }
 

@@ -4,6 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::{Candidate, Finding, Program, ServiceSearch, StartHint, binds_loopback, is_runner};
 use crate::progress::Warning;
+use crate::python::application::Application;
+use crate::python::application::framework::Framework;
+use crate::python::application::module::Run;
 use crate::python::application::module::{CommandLine, Module};
 use crate::python::application::module_files;
 use crate::python::application::resolve::Resolver;
@@ -25,6 +28,8 @@ struct ProgramModules {
     required_file: String,
     /// One of them reads the variable `PORT`.
     reads_port: bool,
+    /// One of them has a handler of SIGTERM.
+    handles_sigterm: bool,
 }
 
 impl ServiceSearch<'_> {
@@ -65,21 +70,26 @@ impl ServiceSearch<'_> {
             self.project.scripts.iter().any(|script| script == name).then_some(())?;
             self.script_command(name).into_iter().chain(rest.iter().cloned()).collect()
         };
-        let mut option = "";
-        let follow = |word| {
-            let is_value = ["--port", "-p"].contains(&std::mem::replace(&mut option, word));
-            let port = hint.port.map(|port| port.to_string());
-            match word.strip_prefix("--port=") {
-                Some(value) if Some(value) == port.as_deref() => "--port={port}".to_owned(),
-                None if is_value && Some(word) == port.as_deref() => "{port}".to_owned(),
-                _ => following_port(word, hint.port),
-            }
-        };
-        let command: Vec<String> = command.iter().map(String::as_str).map(follow).collect();
+        let command = following_ports(command, hint.port);
         // Django's own server is for development.
         Server::of(&command).is_none().then_some(())?;
         let program = Program { port: hint.port, ..Program::of_python(command) };
         Some(self.of_console_program(program, self.file_of_command(&hint.words), &reason))
+    }
+
+    /// Returns the program of a distribution that a command starts, with the distribution's name.
+    pub(super) fn installed_program_of(&self, hint: &StartHint) -> Option<Candidate> {
+        let (program, rest) = hint.words.split_first()?;
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let rest = with_port(rest);
+        let is_unread = rest.iter().any(|word| is_unread(word));
+        if is_unread || Server::of(&hint.words).is_some() || !self.distributions.has(&normalize(name)) {
+            return None;
+        }
+        let command = std::iter::once(format!("{{venv}}/bin/{name}")).chain(rest).collect();
+        let command = following_ports(command, hint.port);
+        let program = Program { port: hint.port, ..Program::of_python(command) };
+        Some(Candidate::of_program(program, None, &format!("{} starts it", hint.place())))
     }
 
     /// Returns the file of the source that is run or imported as `module`, from the root or from `src`.
@@ -164,17 +174,32 @@ impl ServiceSearch<'_> {
         Some(file.to_owned()).filter(|file| self.sources.has(file)).or_else(script)
     }
 
+    /// Returns true if a command of the settings starts a program of the source without a handler of
+    /// SIGTERM. Commands of `manage.py` may bring one.
+    pub(crate) fn ignores_sigterm(&self, command: &[String]) -> bool {
+        let words: Vec<String> = command.iter().map(|word| word.replace("{python}", "python")).collect();
+        let file = self.file_of_command(&words).filter(|file| !file.ends_with("manage.py"));
+        let modules = file.and_then(|file| self.program_modules(&file));
+        modules.is_some_and(|modules| !modules.handles_sigterm) && Server::of(command).is_none()
+    }
+
     /// Returns the candidate of a program that starts in `file`: with its options for port and host if it
     /// has some, else with warnings about its own port and its required arguments.
     fn of_console_program(&self, mut program: Program, file: Option<String>, reason: &str) -> Candidate {
         let follows = |program: &Program| program.command.iter().any(|word| word.contains(PORT));
         let modules = file.and_then(|file| self.program_modules(&file));
+        if modules.as_ref().is_some_and(|modules| modules.handles_sigterm) {
+            program.stop_signal = None;
+        }
         let Some(modules) = modules.filter(|_| !self.has_arguments) else {
             return Candidate::of_program(program, None, reason);
         };
         let name = match program.command.as_slice() {
             [_, option, name, ..] if option == "-m" => name.clone(),
-            [_, option, ..] if option == "-c" => self.project.name.clone(),
+            [_, option, code, ..] if option == "-c" => {
+                let script = self.project.scripts.iter().find(|name| code.contains(&format!("= '{name}';")));
+                script.unwrap_or(&self.project.name).clone()
+            }
             [python, file, ..] if python == "{python}" => file.clone(),
             [program, ..] => program.trim_start_matches("{venv}/bin/").to_owned(),
             [] => String::new(),
@@ -199,12 +224,8 @@ impl ServiceSearch<'_> {
             }
             findings.push(Finding::new("port", "follows PORT", format!("{place}: the option --port")));
         } else if !follows(&program) && program.port_variables.is_empty() && !modules.reads_port {
-            let own = program.port.map_or_else(|| "its own port".to_owned(), |port| format!("port {port}"));
-            findings.push(Finding::new("port", own.clone(), format!("{name} does not read PORT")));
-            let help = "give its options with cmd = [\"--port\", \"{port}\"] or as it names them; set port to its own \
-                        for the health check";
-            let message = format!("{name} does not read the variable PORT: it listens on {own}");
-            warnings.push(Warning::new("port", message).with_help(help));
+            findings.push(Finding::new("port", own_port(program.port), format!("{name} does not read PORT")));
+            warnings.push(port_warning(&name, program.port));
         }
         if let Some((argument, at)) = line.required.first().filter(|_| is_bare && !line.has_commands) {
             let place = format!("{}:{at}", modules.required_file);
@@ -219,6 +240,63 @@ impl ServiceSearch<'_> {
         candidate
     }
 
+    /// Returns the program that runs an application's own module, with the reason.
+    pub(super) fn program_of(
+        &self,
+        application: &Application,
+        framework: Option<Framework>,
+    ) -> (Program, String) {
+        let command = ["{python}", "-m", &application.module].map(str::to_owned).to_vec();
+        let resolver = Resolver::new(self.sources);
+        let files = module_files(&application.directory, &application.module);
+        let object = application.attribute.split('.').next().unwrap_or_default();
+        let run = files.iter().filter(|file| self.sources.has(file)).find_map(|file| {
+            let module = resolver.module(file)?;
+            let listens = framework == Some(Framework::Tornado);
+            let is_own = |run: &&Run| {
+                run.function.split('.').next() == Some(object)
+                    || is_runner(&module, run)
+                    || (listens && run.function.ends_with(".listen"))
+            };
+            module.runs.iter().find(is_own).map(|run| (file, run.clone()))
+        });
+        let loopback = run.as_ref().filter(|(_, run)| binds_loopback(run));
+        let loopback = loopback.map(|(file, run)| format!("{file}:{}: {}", run.line, run.function));
+        let run = run.map(|(_, run)| run);
+        let reason = match &run {
+            Some(run) => format!("its module calls {} in line {}", run.function, run.line),
+            None => "its framework has a server of its own".to_owned(),
+        };
+        let port = run.and_then(|run| run.port);
+        let mut program = Program { port, loopback, ..Program::of_python(command) };
+        if framework == Some(Framework::Gradio) {
+            program.env.push(("GRADIO_SERVER_NAME".to_owned(), "{host}".to_owned()));
+            program.env.push(("GRADIO_ANALYTICS_ENABLED".to_owned(), "False".to_owned()));
+            program.port_variables.push("GRADIO_SERVER_PORT".to_owned());
+            return (program, reason);
+        }
+        let file = files.into_iter().find(|file| self.sources.has(file));
+        let Some(modules) = file.and_then(|file| self.program_modules(&file)) else {
+            return (program, reason);
+        };
+        if modules.handles_sigterm {
+            program.stop_signal = None;
+        }
+        let option = modules.command_line.option("--port");
+        if framework == Some(Framework::Tornado) {
+            // `tornado.options` reads `--NAME=VALUE`.
+            program.port = program.port.or_else(|| option?.default.as_ref()?.parse().ok());
+            program.command.extend(option.map(|_| format!("--port={PORT}")));
+        } else {
+            // The default of `aiohttp.web.run_app`.
+            program.port = program.port.or(Some(8080));
+        }
+        if !modules.reads_port && !program.command.iter().any(|word| word.contains(PORT)) {
+            program.warnings.push(port_warning(&application.module, program.port));
+        }
+        (program, reason)
+    }
+
     /// Reads the modules of the project that the program in `file` imports, directly or indirectly.
     fn program_modules(&self, file: &str) -> Option<ProgramModules> {
         let resolver = Resolver::new(self.sources);
@@ -227,6 +305,7 @@ impl ServiceSearch<'_> {
             port_file: String::new(),
             required_file: String::new(),
             reads_port: false,
+            handles_sigterm: false,
         };
         let mut seen = BTreeSet::new();
         let mut next = VecDeque::from([(file.to_owned(), 0_usize)]);
@@ -248,6 +327,7 @@ impl ServiceSearch<'_> {
             }
             let text = self.sources.text(&file).unwrap_or_default();
             found.reads_port |= ["\"PORT\"", "'PORT'"].iter().any(|name| text.contains(name));
+            found.handles_sigterm |= text.contains("SIGTERM");
             next.extend(self.imported_files(&file, &module).into_iter().map(|file| (file, depth + 1)));
         }
         (!seen.is_empty()).then_some(found)
@@ -280,6 +360,18 @@ impl ServiceSearch<'_> {
     }
 }
 
+fn own_port(port: Option<u16>) -> String {
+    port.map_or_else(|| "its own port".to_owned(), |port| format!("port {port}"))
+}
+
+/// Returns the warning about a program that listens on a port of its own.
+fn port_warning(name: &str, port: Option<u16>) -> Warning {
+    let message = format!("{name} does not read the variable PORT: it listens on {}", own_port(port));
+    let help = "give its option with cmd = [\"--port\", \"{port}\"], as it names the option, or read PORT in the source; \
+                otherwise, set port to its own";
+    Warning::new("port", message).with_help(help)
+}
+
 /// Returns the number of words of a command without arguments.
 fn bare_length(command: &[String]) -> usize {
     match command {
@@ -306,6 +398,21 @@ fn with_port(words: &[String]) -> Vec<String> {
         if is_port && is_variable(value) { format!("{start}{PORT}") } else { word.clone() }
     });
     replaced.collect()
+}
+
+/// Replaces `port` in the options and addresses of a command by the placeholder.
+fn following_ports(command: Vec<String>, port: Option<u16>) -> Vec<String> {
+    let text = port.map(|port| port.to_string());
+    let mut is_value = false;
+    let follow = |word: String| {
+        let was_option = std::mem::replace(&mut is_value, word == "--port" || word == "-p");
+        match word.strip_prefix("--port=") {
+            Some(value) if Some(value) == text.as_deref() => format!("--port={PORT}"),
+            None if was_option && Some(word.as_str()) == text.as_deref() => PORT.to_owned(),
+            _ => following_port(&word, port),
+        }
+    };
+    command.into_iter().map(follow).collect()
 }
 
 /// Replaces `port` in the addresses of a word, `--hosts=0.0.0.0:80,[::]:80`, by the placeholder.

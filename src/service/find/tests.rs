@@ -14,6 +14,7 @@ struct ProjectInputs<'a> {
     /// Commands of a Procfile.
     hints: &'a [&'a str],
     gunicorn_address: Option<&'a str>,
+    gunicorn_application: Option<&'a str>,
     server: Option<ServerName>,
     /// Console scripts: name and object.
     scripts: &'a [(&'a str, &'a str)],
@@ -47,6 +48,7 @@ impl ProjectInputs<'_> {
             hints: self.hints.iter().enumerate().map(hint).collect(),
             has_arguments: false,
             gunicorn_address: self.gunicorn_address.map(str::to_owned),
+            gunicorn_application: self.gunicorn_application.map(|named| (named.to_owned(), "x".to_owned())),
             installed: &|_| Ok(None),
         };
         search.find()
@@ -364,4 +366,52 @@ fn a_program_gets_its_options_for_port_and_host_or_a_warning() {
     );
     let commands = with("p.add_subparsers()\np.add_argument('--port')");
     assert_eq!(found(commands, &["tool serve"]).0, "{venv}/bin/tool serve");
+}
+
+#[test]
+fn further_evidence_for_the_service() {
+    // `wsgi_app` of gunicorn's configuration.
+    let files = [("a/__init__.py", ""), ("a/web.py", FLASK), ("b.py", FLASK)];
+    let inputs = ProjectInputs {
+        files: &files,
+        distributions: &["flask", "gunicorn"],
+        gunicorn_application: Some("a.web:app"),
+        ..ProjectInputs::default()
+    };
+    assert_eq!(inputs.find().unwrap().application.unwrap().reference(), "a.web:app");
+    // The program of a distribution.
+    let hints = ["mlflow server --port 9000"];
+    let inputs = ProjectInputs { distributions: &["mlflow"], hints: &hints, ..ProjectInputs::default() };
+    assert_eq!(inputs.command(), "{venv}/bin/mlflow server --port {port}");
+    let others = ProjectInputs { distributions: &["other"], hints: &hints, ..ProjectInputs::default() };
+    assert!(others.find().is_err());
+    // A module that makes an application for its documentation.
+    let docs = "import falcon\ndef make():\n    return falcon.API()\napp = make()\n";
+    let files = [("src/pkg/__init__.py", ""), ("src/pkg/doc_helper.py", docs)];
+    let distributions = ["falcon", "gunicorn"];
+    let inputs = ProjectInputs { files: &files, distributions: &distributions, ..ProjectInputs::default() };
+    assert!(inputs.find().is_err());
+    // A package that runs itself, in place of the module with its application.
+    let aiohttp = "from aiohttp import web\ndef make():\n    return web.Application()\nasync def init_app():\n    return make()\n";
+    let main = "import os\nos.environ['PORT']\n";
+    let files = [("pkg/__init__.py", ""), ("pkg/app.py", aiohttp), ("pkg/__main__.py", main)];
+    let inputs = ProjectInputs {
+        files: &files,
+        distributions: &["aiohttp"],
+        hints: &["python -m pkg"],
+        name: "pkg",
+        ..ProjectInputs::default()
+    };
+    assert_eq!(inputs.command(), "{python} -m pkg");
+    // A module `api` is no application.
+    let flask = "from flask import Flask\nfrom . import api\ndef create():\n    return Flask('x')\n";
+    let files = [("pkg/__init__.py", ""), ("pkg/api.py", "x = 1\n"), ("pkg/app.py", flask)];
+    let distributions = ["flask", "gunicorn"];
+    let inputs = ProjectInputs {
+        files: &files,
+        distributions: &distributions,
+        name: "pkg",
+        ..ProjectInputs::default()
+    };
+    assert_eq!(inputs.find().unwrap().application.unwrap().reference(), "pkg.app:create()");
 }

@@ -401,7 +401,6 @@ impl<'a> CommandReader<'a> {
         let number = |text: &str| text.parse::<i64>().ok();
         let value = match values {
             ["-z", value] => value.is_empty(),
-            ["-n", value] => !value.is_empty(),
             [first, "=" | "==", second] => first == second,
             [first, "!=", second] => first != second,
             [first, "-eq", second] => number(first)? == number(second)?,
@@ -410,7 +409,7 @@ impl<'a> CommandReader<'a> {
             [first, "-ge", second] => number(first)? >= number(second)?,
             [first, "-lt", second] => number(first)? < number(second)?,
             [first, "-le", second] => number(first)? <= number(second)?,
-            [value] => !value.is_empty(),
+            ["-n", value] | [value] => !value.is_empty(),
             _ => return None,
         };
         Some(value != is_negated)
@@ -453,10 +452,12 @@ impl<'a> CommandReader<'a> {
         }
         let program = fields.iter().find(|field| *field != "exec").filter(|field| is_unread(field));
         if let Some(program) = program {
-            problem.get_or_insert_with(|| match program.starts_with("${") {
-                true => format!("the variable `{}`", program.replace(['{', '}'], "")),
-                false => "the substitution `$(…)`".to_owned(),
-            });
+            let construct = if program.starts_with("${") {
+                format!("the variable `{}`", program.replace(['{', '}'], ""))
+            } else {
+                "the substitution `$(…)`".to_owned()
+            };
+            problem.get_or_insert(construct);
         }
         match problem {
             Some(problem) => self.push(Err(problem), env, Vec::new(), place.evidence(offset)),
@@ -552,7 +553,7 @@ impl<'a> CommandReader<'a> {
             if word == "-o" {
                 words.next();
             } else if word.starts_with('-') && !word.starts_with("--") && word.contains('c') {
-                let Some(text) = words.next() else { break };
+                let Some(text) = words.next().filter(|text| !text.is_empty()) else { return };
                 return self.nested(|reader| {
                     let exported = reader.exported.clone();
                     reader.exported.extend(command.env.iter().cloned());

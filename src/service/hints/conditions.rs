@@ -65,10 +65,15 @@ impl Conditions {
 
     /// Returns the verdict of the current place.
     pub(super) fn verdict(&self) -> Option<bool> {
-        self.0.iter().fold(Some(true), |verdict, condition| match condition.state {
-            ConditionState::Branch => and(verdict, condition.branch),
-            _ => and(verdict, condition.rest),
-        })
+        let mut verdict = Some(true);
+        for condition in &self.0 {
+            let own = match condition.state {
+                ConditionState::Branch => condition.branch,
+                _ => condition.rest,
+            };
+            verdict = and(verdict, own);
+        }
+        verdict
     }
 
     /// Follows a keyword of the shell.
@@ -148,7 +153,7 @@ impl Conditions {
     pub(super) fn pattern(&mut self, patterns: &[String]) {
         let Some(last) = self.0.last_mut() else { return };
         let ConditionKind::Case(word) = &last.kind else { return };
-        let matches = word.as_ref().map_or(None, |word| {
+        let matches = word.as_ref().and_then(|word| {
             let verdicts = patterns.iter().map(|pattern| match pattern.as_str() {
                 "*" => Some(true),
                 // Other patterns are not compared.

@@ -24,7 +24,7 @@ pub(crate) use python_files::GunicornConfig;
 pub(crate) use shell::{PORT, is_unread};
 
 use self::command_reader::{CommandReader, Script, base_name, join};
-use self::dockerfile::Stage;
+use self::dockerfile::{BuiltFiles, Stage};
 use self::platforms::PlatformFile;
 use crate::service::server::{Server, ServerKind};
 use crate::traced_fs;
@@ -33,6 +33,8 @@ use crate::traced_fs;
 const LIMIT: u64 = 512 << 10;
 /// The longest text of an evidence, in characters.
 const MAX_TEXT: usize = 160;
+/// The most Dockerfiles beside the first one that are named.
+const MOST_DOCKERFILES: usize = 5;
 /// Names of Dockerfiles for development and tests.
 const NO_PRODUCTION: [&str; 14] = [
     "dev",
@@ -113,10 +115,16 @@ pub(crate) struct Hints {
     pub(crate) gunicorn: Option<GunicornConfig>,
     /// The address in a configuration file that gunicorn reads, if it does not follow `PORT`.
     pub(crate) gunicorn_address: Option<Evidence>,
+    /// The application in such a file: `wsgi_app`.
+    pub(crate) gunicorn_application: Option<(String, Evidence)>,
     /// `.flaskenv`.
     pub(crate) flask_env: Vec<(String, String, Evidence)>,
     /// The Dockerfile.
     pub(crate) dockerfile: Option<Dockerfile>,
+    /// Other Dockerfiles with a command, which are not read, with the command of each that serves.
+    pub(crate) other_dockerfiles: Vec<(String, Option<Vec<String>>)>,
+    /// Files that other stages of the Dockerfile make for the last one.
+    pub(crate) built: Vec<BuiltFiles>,
     /// Variables with a value in `ENV` and `ARG` of the Dockerfile, and in files of platforms.
     variables: BTreeMap<String, String>,
 }
@@ -164,7 +172,26 @@ type ReadPlatformFile = fn(&str, &str) -> PlatformFile;
 impl Hints {
     /// Reads the hints in a project's folder.
     pub(crate) fn read(root: &Path) -> Self {
-        Self::with_dockerfile(root, find_dockerfile(root))
+        let mut found = find_dockerfiles(root).into_iter();
+        let hints = Self::with_dockerfile(root, found.next());
+        let served = |dockerfile: &Dockerfile| {
+            let mut commands = command::hints(&dockerfile.steps(root), &HintRole::Web).into_iter();
+            commands.find(|hint| hint.role == HintRole::Web)?.words.ok()
+        };
+        let others = found.map(|dockerfile| (dockerfile.file.clone(), served(&dockerfile)));
+        Self { other_dockerfiles: others.collect(), ..hints }
+    }
+
+    /// Returns another Dockerfile that starts a server with another application.
+    pub(crate) fn competing_dockerfile(&self) -> Option<(&str, &str)> {
+        let own = self.dockerfile.as_ref()?;
+        let is_own = |hint: &&CommandHint| hint.role == HintRole::Web && hint.evidence.file == own.file;
+        let application = |words: &[String]| Some(Server::of(words)?.application()?.to_owned());
+        let named = application(self.commands.iter().find(is_own)?.words.as_ref().ok()?)?;
+        let differs = |words: &Vec<String>| application(words).is_some_and(|other| other != named);
+        let mut others = self.other_dockerfiles.iter();
+        let (other, _) = others.find(|(_, words)| words.as_ref().is_some_and(differs))?;
+        Some((&own.file, other))
     }
 
     /// Reads the hints in a project's folder, with this Dockerfile.
@@ -173,6 +200,7 @@ impl Hints {
         hints.variables = hints.known_variables(root);
         hints.platform(root, read_text(root, "Procfile").map(|text| platforms::procfile("Procfile", &text)));
         hints.read_dockerfile(root);
+        hints.built = hints.dockerfile.as_ref().map(|file| file.built_files(root)).unwrap_or_default();
         let files: [(&str, ReadPlatformFile); 6] = [
             ("app.json", platforms::json),
             ("heroku.yml", platforms::yaml),
@@ -193,7 +221,12 @@ impl Hints {
         let bound =
             bind.and_then(|(bind, place)| Some((bind.rsplit_once(':')?.1.parse().ok()?, place.clone())));
         hints.port = hints.port.take().or(bound);
-        hints.gunicorn_address = hints.gunicorn_address(root);
+        let configs = hints.gunicorn_configs(root);
+        hints.gunicorn_address = Self::gunicorn_address(&configs);
+        let application = |config: &GunicornConfig| {
+            config.setting("wsgi_app").map(|(application, place)| (application.to_owned(), place.clone()))
+        };
+        hints.gunicorn_application = configs.iter().chain(&hints.gunicorn).find_map(application);
         hints.flask_env = read_text(root, ".flaskenv")
             .map(|text| python_files::flaskenv(".flaskenv", &text))
             .unwrap_or_default();
@@ -220,9 +253,8 @@ impl Hints {
         self.commands.iter().find(|command| command.role == *role)
     }
 
-    /// Returns the address in `gunicorn.conf.py`, which gunicorn reads by itself, or in a file that a command
-    /// names with `-c`. An address with the word `port` probably follows the variable.
-    fn gunicorn_address(&self, root: &Path) -> Option<Evidence> {
+    /// Reads `gunicorn.conf.py`, which gunicorn reads by itself, and files that a command names with `-c`.
+    fn gunicorn_configs(&self, root: &Path) -> Vec<GunicornConfig> {
         let named = self.commands.iter().filter_map(|hint| {
             let server =
                 Server::of(hint.words.as_ref().ok()?).filter(|it| it.kind == ServerKind::Gunicorn)?;
@@ -233,10 +265,15 @@ impl Hints {
             };
             Some(hint.directory.as_ref().map_or(file.clone(), |folder| format!("{folder}/{file}")))
         });
-        std::iter::once("gunicorn.conf.py".to_owned()).chain(named).find_map(|file| {
-            let config = GunicornConfig::parse(&file, &read_text(root, &file)?);
-            let (_, _, evidence) = config.settings.into_iter().rfind(|(name, ..)| name == "bind")?;
-            (!evidence.text.to_lowercase().contains("port")).then_some(evidence)
+        let files = std::iter::once("gunicorn.conf.py".to_owned()).chain(named);
+        files.filter_map(|file| Some(GunicornConfig::parse(&file, &read_text(root, &file)?))).collect()
+    }
+
+    /// Returns the address in a configuration of gunicorn. One with the word `port` probably follows the variable.
+    fn gunicorn_address(configs: &[GunicornConfig]) -> Option<Evidence> {
+        configs.iter().find_map(|config| {
+            let (_, _, evidence) = config.settings.iter().rfind(|(name, ..)| name == "bind")?;
+            (!evidence.text.to_lowercase().contains("port")).then(|| evidence.clone())
         })
     }
 
@@ -330,24 +367,28 @@ fn project_script(root: &Path, program: &str, folder: Option<&str>) -> Option<Sc
     is_script.then_some(Script { file, text })
 }
 
-/// Returns the Dockerfile of the service: in the project's folder first, then in usual folders; for production first.
-fn find_dockerfile(root: &Path) -> Option<Dockerfile> {
+/// Returns the Dockerfiles of the service: those with a command, in the project's folder first, then in usual folders;
+/// for production first. Without a command, there is one.
+fn find_dockerfiles(root: &Path) -> Vec<Dockerfile> {
     let mut files: Vec<String> = ["Dockerfile", "Containerfile"].map(str::to_owned).to_vec();
     for folder in ["", "docker", ".docker", "deploy", "deployment", "build"] {
         files.extend(listed(root, folder));
     }
     files.push("compose/production/django/Dockerfile".to_owned());
-    let mut without_command = None;
+    let (mut found, mut without_command): (Vec<Dockerfile>, _) = (Vec::new(), None);
     for file in files {
+        if found.len() > MOST_DOCKERFILES || found.iter().any(|known| known.file == file) {
+            continue;
+        }
         let Some(text) = read_text(root, &file) else { continue };
         let dockerfile = Dockerfile::parse(&file, &text);
         match dockerfile.target() {
-            Some(stage) if stage.cmd.is_some() || stage.entrypoint.is_some() => return Some(dockerfile),
+            Some(stage) if stage.cmd.is_some() || stage.entrypoint.is_some() => found.push(dockerfile),
             Some(_) => drop(without_command.get_or_insert(dockerfile)),
             None => {}
         }
     }
-    without_command
+    if found.is_empty() { without_command.into_iter().collect() } else { found }
 }
 
 /// Returns the Dockerfiles in a folder, those for production first.

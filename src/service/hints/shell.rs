@@ -130,8 +130,9 @@ impl Word {
     /// Returns true if the word has the elements of this array, or the arguments for `@`.
     pub(super) fn names(&self, array: &str) -> bool {
         self.parts.iter().any(|part| match part {
-            WordPart::Variable { text, .. } => reference(text)
-                .is_some_and(|found| found.name == array && (found.rule == ValueRule::Elements || array == "@")),
+            WordPart::Variable { text, .. } => reference(text).is_some_and(|found| {
+                found.name == array && (found.rule == ValueRule::Elements || array == "@")
+            }),
             _ => false,
         })
     }
@@ -233,7 +234,9 @@ fn value(text: &str, values: &dyn ShellParameters, depth: usize) -> Result<Strin
     let is_argument = index.is_some();
     match (found.rule, known.filter(|known| !known.is_empty())) {
         (ValueRule::Plain | ValueRule::Default(_), Some(known)) => Ok(known),
-        (ValueRule::Default(word), None) | (ValueRule::Alternative(word), Some(_)) => expand(word, values, depth),
+        (ValueRule::Default(word), None) | (ValueRule::Alternative(word), Some(_)) => {
+            expand(word, values, depth)
+        }
         (ValueRule::Alternative(_), None) => Ok(String::new()),
         (ValueRule::WithoutPrefix(prefix), Some(known)) => {
             Ok(known.strip_prefix(prefix).unwrap_or(&known).to_owned())

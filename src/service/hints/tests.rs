@@ -359,6 +359,20 @@ fn a_dockerfile_for_production_precedes_one_for_development() {
 }
 
 #[test]
+fn other_dockerfiles_are_named_and_compared() {
+    let of = |application: &str| format!("FROM a\nCMD uvicorn {application}\n");
+    let (api, admin) = (of("api:app"), of("admin:app"));
+    let found = |second: &str| {
+        hints(&[("Dockerfile", &api), ("Dockerfile.admin", second), ("Dockerfile.dev", &admin)])
+    };
+    let files =
+        |hints: &Hints| hints.other_dockerfiles.iter().map(|(file, _)| file.clone()).collect::<Vec<_>>();
+    let same = found(&api);
+    assert_eq!((files(&same), same.competing_dockerfile()), (vec!["Dockerfile.admin".to_owned()], None));
+    assert_eq!(found(&admin).competing_dockerfile(), Some(("Dockerfile", "Dockerfile.admin")));
+}
+
+#[test]
 fn files_of_platforms() {
     let found = hints(&[
         ("app.json", "{\n \"scripts\": {\n  \"postdeploy\": \"python manage.py migrate\"\n }\n}"),

@@ -5,7 +5,7 @@ use super::{
     Fate, InstructionFate, MAX_TEXT, ProposedSetting, ProposedValue, WORKDIR, environment, has_key, place,
     prepares,
 };
-use crate::service::hints::dockerfile::{Copy, Dockerfile, Instruction, Stage};
+use crate::service::hints::dockerfile::{BuiltFiles, Copy, Dockerfile, Instruction, Stage};
 use crate::service::hints::{CommandHint, Evidence, HintRole, Hints, shortened};
 
 /// Returns the instructions of the Dockerfile with their fates.
@@ -277,6 +277,16 @@ impl Judge<'_> {
             });
             if is_project {
                 return (Fate::NotNeeded, SOURCE.to_owned());
+            }
+            let is_of = |built: &&BuiltFiles| built.evidence.line == instruction.line;
+            if let Some(built) = self.hints.built.iter().find(is_of) {
+                let reason = format!(
+                    "{} makes {}: run it before a build, and add {}",
+                    built.maker(),
+                    built.from,
+                    built.table()
+                );
+                return (Fate::NotPossible, reason);
             }
             let way = if has_key("files") {
                 "add them as [[tool.ipo-oci.files]]"

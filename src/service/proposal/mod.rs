@@ -11,12 +11,9 @@ mod run;
 pub(crate) mod static_files;
 mod system_packages;
 
-use std::path::Path;
-
 use super::hints::command::{CommandKind, kind};
 use super::hints::dockerfile::Dockerfile;
 use super::hints::{CommandHint, Evidence, HintRole, Hints, PORT, is_unread};
-use crate::error::FileError;
 use crate::settings::{KEYS, Settings};
 
 /// The most characters of an instruction that are printed.
@@ -111,10 +108,8 @@ impl Fate {
 /// The facts that a proposal depends on besides the files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProposalContext<'a> {
-    /// The project's folder.
-    pub(crate) root: &'a Path,
-    /// A Dockerfile in place of the project's own.
-    pub(crate) dockerfile: Option<&'a Path>,
+    /// The hints of the repository.
+    pub(crate) hints: &'a Hints,
     /// A build finds the service without settings.
     pub(crate) finds_service: bool,
     /// The project's own commands.
@@ -127,13 +122,11 @@ pub(crate) struct ProposalContext<'a> {
 
 impl ProposalContext<'_> {
     /// Proposes settings for the project.
-    pub(crate) fn propose(&self) -> Result<Proposal, FileError> {
-        let hints = match self.dockerfile {
-            Some(file) => Hints::with_dockerfile(self.root, Some(Dockerfile::read(self.root, file)?)),
-            None => Hints::read(self.root),
-        };
-        let mut proposer = Proposer::new(&hints, self);
+    pub(crate) fn propose(&self) -> Proposal {
+        let hints = self.hints;
+        let mut proposer = Proposer::new(hints, self);
         proposer.proposal.open.extend(hints.dockerfile.as_ref().and_then(Dockerfile::refused));
+        proposer.other_dockerfiles();
         proposer.service();
         proposer.container();
         proposer.processes();
@@ -142,8 +135,8 @@ impl ProposalContext<'_> {
             proposer.set(&path, setting.value.clone(), setting.reason.clone());
         }
         proposer.rest();
-        proposer.proposal.instructions = fates::of(&hints, &proposer.proposal.settings);
-        Ok(proposer.proposal)
+        proposer.proposal.instructions = fates::of(hints, &proposer.proposal.settings);
+        proposer.proposal
     }
 }
 
@@ -179,6 +172,17 @@ impl<'a> Proposer<'a> {
         if self.proposal.settings.iter().all(|known| known.path != setting.path) {
             self.proposal.settings.push(setting);
         }
+    }
+
+    /// Names the Dockerfiles that are not read.
+    fn other_dockerfiles(&mut self) {
+        let files: Vec<&str> = self.hints.other_dockerfiles.iter().map(|(file, _)| file.as_str()).collect();
+        let (Some(read), Some(first)) = (&self.hints.dockerfile, files.first()) else { return };
+        self.proposal.open.push(format!(
+            "{} is read, and not {}: to take over another, run `ipo-oci init --from {first}`",
+            read.file,
+            files.join(", ")
+        ));
     }
 
     /// Proposes the application, the port and the health check.
@@ -431,6 +435,15 @@ impl<'a> Proposer<'a> {
                 "`{}` of {} makes files of the image: {way} before a build",
                 words.join(" "),
                 place(&hint.evidence)
+            ));
+        }
+        for built in &self.hints.built {
+            self.proposal.open.push(format!(
+                "{}: {} makes {}: run it before a build, and add {}",
+                place(&built.evidence),
+                built.maker(),
+                built.from,
+                built.table()
             ));
         }
         let programs: Vec<&str> = system_packages::programs(&self.hints.system_packages).collect();

@@ -1,12 +1,17 @@
 //! [`propose`]: the command that collects a Django project's static files, as a `prepare` table.
 
+use super::environment::is_secret;
 use super::{ProposedSetting, ProposedValue, place};
 use crate::python::application::SourceTree;
 use crate::service::django::DjangoProject;
+use crate::service::hints::dockerfile::Dockerfile;
 use crate::service::hints::{CommandHint, HintRole, Hints};
 
 /// The variable with the settings module.
 const SETTINGS: &str = "DJANGO_SETTINGS_MODULE";
+
+/// The value of a secret while static files are collected.
+const PLACEHOLDER: &str = "only-for-collectstatic";
 
 /// Collects static files into the folder of the command, for settings without a variable that names one.
 /// Applications may open the folder when they are loaded.
@@ -15,24 +20,38 @@ const COLLECT: &str = "import os, django; from django.conf import settings; \
     from django.core.management import call_command; \
     call_command('collectstatic', interactive=False, verbosity=0)";
 
-/// Proposes the command for a project whose Dockerfile runs `collectstatic` in a `RUN`: there it works
-/// without the configuration of a running container. `has` returns true for the normalized name of a
+/// The way to have the static files in an image.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum StaticFiles {
+    /// A `prepare` table.
+    Setting(ProposedSetting),
+    /// Advice: the settings need values that the repository does not have.
+    Open(String),
+}
+
+/// Proposes the command for a project whose Dockerfile runs `collectstatic` in a `RUN`, since there it works
+/// without the configuration of a running container, or that serves the files by WhiteNoise. `has` returns true for the normalized name of a
 /// distribution.
 pub(crate) fn propose(
     sources: &dyn SourceTree,
     hints: &Hints,
     has: &dyn Fn(&str) -> bool,
-) -> Option<ProposedSetting> {
-    let dockerfile = hints.dockerfile.as_ref()?;
+) -> Option<StaticFiles> {
+    let dockerfile = hints.dockerfile.as_ref();
     let is_run = |hint: &&CommandHint| {
-        hint.evidence.file == dockerfile.file && dockerfile.runs().any(|run| run.has_line(hint.evidence.line))
+        dockerfile.is_some_and(|dockerfile| {
+            hint.evidence.file == dockerfile.file
+                && dockerfile.runs().any(|run| run.has_line(hint.evidence.line))
+        })
     };
-    let hint = hints.commands.iter().filter(|hint| collects(hint)).find(is_run)?;
-    if !has("django") {
+    let hint = hints.commands.iter().filter(|hint| collects(hint)).find(is_run);
+    // Without `RUN`, another server may have the files, unless WhiteNoise serves them.
+    if !has("django") || (hint.is_none() && !has("whitenoise")) {
         return None;
     }
     let project = DjangoProject::find(sources)?;
-    let (of_hint, stage) = (&hint.env, dockerfile.target());
+    let of_hint: &[(String, String)] = hint.map_or(&[], |hint| &hint.env);
+    let stage = dockerfile.and_then(Dockerfile::target);
     let of_stage = |name: &str| {
         let variables = stage.into_iter().flat_map(|stage| &stage.env);
         variables.filter(|(known, ..)| known == name).map(|(_, value, _)| value.clone()).next()
@@ -41,10 +60,30 @@ pub(crate) fn propose(
     let settings =
         named.or_else(|| of_stage(SETTINGS)).unwrap_or_else(|| project.settings_of_service(sources));
     let root = project.static_root(sources, &settings)?;
+    let place_of_root = format!("STATIC_ROOT of {}:{}", root.file, root.line);
+    let mut required = project.required_variables(sources, &settings);
+    required.retain(|name| {
+        name != SETTINGS
+            && Some(name) != root.variable.as_ref()
+            && !of_hint.iter().any(|(known, _)| known == name)
+    });
+    required.retain(|name| of_stage(name).is_none());
+    // A secret's value is not in collected files; that of another variable may decide about them.
+    let others: Vec<&str> = required.iter().map(String::as_str).filter(|name| !is_secret(name, "")).collect();
+    if hint.is_none() && !others.is_empty() {
+        return Some(StaticFiles::Open(format!(
+            "WhiteNoise serves {place_of_root}, and its settings need {}: write [[tool.ipo-oci.prepare]] with `collectstatic` \
+             and an `env` for them",
+            others.join(", ")
+        )));
+    }
     let text = |text: &str| ProposedValue::Text(text.to_owned());
     let mut env: Vec<(String, ProposedValue)> = Vec::new();
     let others = of_hint.iter().filter(|(name, _)| name != SETTINGS && Some(name) != root.variable.as_ref());
     env.extend(others.map(|(name, value)| (name.clone(), text(value))));
+    if hint.is_none() {
+        env.extend(required.iter().map(|name| (name.clone(), text(PLACEHOLDER))));
+    }
     env.push((SETTINGS.to_owned(), text(&settings)));
     let folder = project.manage.rsplit_once('/').map_or("", |(folder, _)| folder);
     let (command, to) = if let Some(variable) = &root.variable {
@@ -63,9 +102,11 @@ pub(crate) fn propose(
         ("env".to_owned(), ProposedValue::Table(env)),
         ("to".to_owned(), ProposedValue::Text(to)),
     ];
-    let setting = format!("STATIC_ROOT of {}:{}", root.file, root.line);
-    let reason = format!("{}; {setting}", place(&hint.evidence));
-    Some(ProposedSetting::new(&["prepare"], ProposedValue::Tables(vec![table]), reason))
+    let reason = match hint {
+        Some(hint) => format!("{}; {place_of_root}", place(&hint.evidence)),
+        None => format!("whitenoise is a dependency; {place_of_root}"),
+    };
+    Some(StaticFiles::Setting(ProposedSetting::new(&["prepare"], ProposedValue::Tables(vec![table]), reason)))
 }
 
 /// Returns true for a command that collects static files.
@@ -91,7 +132,10 @@ mod tests {
         let root = folder(files);
         let hints = Hints::read(root.path());
         let tree = FakeTree(files.iter().copied().collect());
-        let setting = propose(&tree, &hints, &|name| distributions.contains(&name))?;
+        let setting = match propose(&tree, &hints, &|name| distributions.contains(&name))? {
+            StaticFiles::Setting(setting) => setting,
+            StaticFiles::Open(open) => return Some(open),
+        };
         let ProposedValue::Tables(tables) = setting.value else { return None };
         let shown = tables[0].iter().map(|(key, value)| match value {
             ProposedValue::Text(text) => format!("{key}={text}"),
@@ -135,5 +179,23 @@ mod tests {
             assert_eq!(proposed(files, &["django"]), None, "{files:?}");
         }
         assert_eq!(proposed(&[MANAGE, SETTINGS_FILE, dockerfile], &[]), None);
+    }
+
+    #[test]
+    fn whitenoise_needs_no_command_of_the_repository() {
+        let whitenoise = ["django", "whitenoise"];
+        let of_django = "DJANGO_SETTINGS_MODULE=shop.settings";
+        let with = |lines: &'static str| {
+            let text: &'static str = Box::leak(format!("{}{lines}", SETTINGS_FILE.1).into_boxed_str());
+            proposed(&[MANAGE, ("shop/settings.py", text)], &whitenoise).unwrap()
+        };
+        assert_eq!(with(""), format!("command=-c; {of_django}; to=static"));
+        assert_eq!(
+            with("SECRET_KEY = os.environ['SECRET_KEY']\n"),
+            format!("command=-c; SECRET_KEY=only-for-collectstatic {of_django}; to=static")
+        );
+        let open = with("A = os.environ['SECRET_KEY']\nB = os.environ['SITE']\n");
+        assert!(open.contains("shop/settings.py:2, and its settings need SITE:"), "{open}");
+        assert_eq!(proposed(&[MANAGE, SETTINGS_FILE], &["django"]), None);
     }
 }

@@ -6,10 +6,8 @@ use crate::testing::folder;
 fn propose(files: &[(&str, &str)], finds_service: bool) -> Proposal {
     let folder = folder(files);
     let defaults = Target::Runtime.settings().unwrap();
-    let (root, dockerfile, defaults) = (folder.path(), None, &defaults);
-    ProposalContext { root, dockerfile, finds_service, scripts: &[], defaults, of_source: &[] }
-        .propose()
-        .unwrap()
+    let (hints, defaults) = (&Hints::read(folder.path()), &defaults);
+    ProposalContext { hints, finds_service, scripts: &[], defaults, of_source: &[] }.propose()
 }
 
 /// Returns the settings of a Dockerfile with this command, as lines.

@@ -14,6 +14,13 @@ impl CommandLine {
             // `match.group()` is a method of regular expressions.
             "group" if function == "group" || function.ends_with("click.group") => self.has_commands = true,
             "argument" if function != last && !function.ends_with("click.argument") => {}
+            // An option of `tornado.options`.
+            "define" => {
+                let Some(Expr::StringLiteral(name)) = call.arguments.args.first() else { return };
+                let names = vec![format!("--{}", name.value.to_str().replace('_', "-"))];
+                let default = literal(value(call, "default").or(call.arguments.args.get(1)));
+                self.options.push(CommandOption { names, default, line: line() });
+            }
             "add_argument" | "add_option" | "option" | "argument" => {
                 let names: Vec<&str> = call
                     .arguments
@@ -98,6 +105,7 @@ mod tests {
             ("@click.argument('files', nargs=-1)\n@click.argument('one')\ndef f(): pass", "", "one:2"),
             ("@click.argument('a', required=False)\n@click.argument('b', envvar='B')\ndef f(): pass", "", ""),
             ("p.add_option('--port', dest='port')", "--port", ""),
+            ("define('port', default=8888, type=int)", "--port=8888", ""),
         ] {
             let line = Module::read(text).unwrap().command_line;
             let shown = line.options.iter().map(|option| {

@@ -231,7 +231,7 @@ impl<'a> ModuleVisitor<'a> {
     fn call(&mut self, call: &ast::ExprCall) {
         let Some(called) = dotted(&call.func) else { return };
         let last = called.rsplit('.').next().unwrap_or_default();
-        if ["run", "run_app", "serve", "launch"].contains(&last) {
+        if ["run", "run_app", "serve", "launch", "listen"].contains(&last) {
             self.run(call, &called);
         }
         let at = self.text.get(..call.range_start.to_usize()).unwrap_or_default();
@@ -277,10 +277,13 @@ impl ModuleVisitor<'_> {
             Expr::StringLiteral(text) => Some(text.value.to_str().to_owned()),
             _ => None,
         });
-        let port = keyword("port").or_else(|| keyword("server_port")).and_then(|value| match value {
-            Expr::NumberLiteral(number) => number.value.as_int()?.as_u16(),
-            _ => None,
-        });
+        // `listen` of Tornado has it first.
+        let first = call.arguments.args.first().filter(|_| called.ends_with(".listen"));
+        let port =
+            keyword("port").or_else(|| keyword("server_port")).or(first).and_then(|value| match value {
+                Expr::NumberLiteral(number) => number.value.as_int()?.as_u16(),
+                _ => None,
+            });
         let line = self.line(call.range_start);
         self.module.runs.push(Run { function: called.to_owned(), host, names_host, port, line });
     }

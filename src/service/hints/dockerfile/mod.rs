@@ -3,6 +3,7 @@
 //! Follows the Dockerfile reference (<https://docs.docker.com/reference/dockerfile/>). Nothing is built: build
 //! arguments have their defaults, and instructions that the base image brings are unknown.
 
+mod built;
 pub(crate) mod lines;
 mod stage;
 mod url;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+pub(crate) use built::BuiltFiles;
 pub(crate) use lines::Instruction;
 use stage::Variables;
 pub(crate) use stage::{CommandForm, Copy, Stage};
