@@ -121,7 +121,7 @@ pub struct CommandLine {
     pub options: Vec<CommandOption>,
     /// Required arguments and options, with the line of each.
     pub required: Vec<(String, usize)>,
-    /// It has subcommands, so an option belongs to one of them.
+    /// True if it has subcommands, so that an option belongs to one of them.
     pub has_commands: bool,
 }
 
