@@ -51,4 +51,5 @@ pub(crate) use python::{command, variable, variables};
 pub use rebase::{OnBase, check_rebase};
 pub use reference::{BaseReference, BaseReferenceError, FileReference};
 pub use rootfs::rootfs;
+pub(crate) use stdlib::MODULES as STDLIB_MODULES;
 pub use view::{Attributes, View};

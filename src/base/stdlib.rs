@@ -12,7 +12,7 @@ use super::view::View;
 use crate::tree::ImagePath;
 
 /// Imports of the interpreter, packaging metadata, asyncio and web servers.
-const MODULES: [&str; 95] = [
+pub(crate) const MODULES: [&str; 95] = [
     "__future__",
     "_collections_abc",
     "abc",

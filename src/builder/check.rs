@@ -7,6 +7,7 @@
 use super::Builder;
 use super::assemble::Assembled;
 use super::error::BuildError;
+use super::selection::allow_missing;
 use crate::check::{
     self, CheckOptions, CheckReport, CheckedImage, Diagnostic, Severity, SourceFolder, check_for_build,
 };
@@ -39,6 +40,7 @@ impl Builder {
         options: &CheckOptions,
     ) -> Result<CheckReport, BuildError> {
         let image = CheckedImage::of_plan(plan, Some(self.source_folder(recipe)))?;
+        let image = image.allowing_missing(allow_missing(recipe));
         let subject = Name::new(&plan.name, &plan.tag)?.to_string();
         Ok(check::check(&subject, &image, options))
     }

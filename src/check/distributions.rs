@@ -45,7 +45,7 @@ impl CheckedDistribution {
 pub(super) fn find(image: &CheckedImage) -> Vec<CheckedDistribution> {
     let mut found: Vec<CheckedDistribution> = Vec::new();
     for (index, python) in image.pythons.iter().enumerate() {
-        for site in &python.sites {
+        for site in python.sites.iter().chain(&python.added) {
             let infos: Vec<ImagePath> = image
                 .children(site)
                 .filter(|(path, _)| is_metadata(path.file_name().unwrap_or_default()))

@@ -1,6 +1,6 @@
 //! [`CheckedImage`]: the image that rules look at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct CheckedImage {
     /// The Pythons with the directories of their distributions.
     pub(super) pythons: Vec<CheckedPython>,
     pub(super) distributions: Vec<CheckedDistribution>,
+    /// Normalized names of distributions that may be missing.
+    pub(super) allowed_missing: BTreeSet<String>,
     /// The project of a planned image.
     pub(super) project: Option<SourceFolder>,
     /// Name, bytes on disk and files of each layer above the base.
@@ -131,6 +133,7 @@ impl CheckedImage {
             is_planned: true,
             pythons: Vec::new(),
             distributions: Vec::new(),
+            allowed_missing: BTreeSet::new(),
             project,
             layers: layers.collect(),
             nodes,
@@ -179,6 +182,7 @@ impl CheckedImage {
             is_planned: false,
             pythons: Vec::new(),
             distributions: Vec::new(),
+            allowed_missing: BTreeSet::new(),
             project: None,
             layers,
             nodes,
@@ -198,6 +202,12 @@ impl CheckedImage {
             }
         }
         self.recorded = recorded;
+        self
+    }
+
+    /// Allows distributions of these normalized names to be missing.
+    pub(crate) fn allowing_missing(mut self, names: BTreeSet<String>) -> Self {
+        self.allowed_missing = names;
         self
     }
 

@@ -12,6 +12,7 @@ mod diagnostic;
 mod distributions;
 mod error;
 mod image;
+mod modules;
 mod named;
 mod node;
 mod options;
@@ -21,6 +22,8 @@ mod rule;
 mod rules;
 mod secrets;
 mod selection;
+mod shell;
+mod start_files;
 #[cfg(test)]
 mod testing;
 mod user;

@@ -1,6 +1,7 @@
 //! [`CheckedPython`]: the Pythons of an image, by their files.
 
 use super::image::CheckedImage;
+use super::modules;
 use super::node::CheckedKind;
 use crate::python::PythonVersion;
 use crate::tree::ImagePath;
@@ -23,6 +24,8 @@ pub(crate) struct CheckedPython {
     pub(crate) stdlib: Option<ImagePath>,
     /// Existing directories of distributions, the environment's first.
     pub(crate) sites: Vec<ImagePath>,
+    /// Further directories of imports: those in `PYTHONPATH`, and in `.pth` files of `sites`.
+    pub(crate) added: Vec<ImagePath>,
 }
 
 impl CheckedPython {
@@ -58,7 +61,31 @@ pub(super) fn find(image: &CheckedImage) -> Vec<CheckedPython> {
             }
         }
     }
+    for python in &mut found {
+        python.added = added(image, python);
+    }
     found
+}
+
+/// Returns the directories that `PYTHONPATH` and `.pth` files add.
+fn added(image: &CheckedImage, python: &CheckedPython) -> Vec<ImagePath> {
+    let variable = image.config.variable("PYTHONPATH").unwrap_or_default();
+    let workdir = image.workdir();
+    let named = variable.split(':').filter(|part| !part.is_empty());
+    let named = named.filter_map(|part| image.find(&modules::relative(&workdir, part)?));
+    let named = named.filter(|(_, node)| node.is_directory()).map(|(path, _)| path);
+    let mut directories: Vec<ImagePath> = named.collect();
+    directories.extend(modules::pth_directories(image, &python.sites).0);
+    directories.retain(|directory| !python.sites.contains(directory));
+    directories.dedup();
+    directories
+}
+
+/// Returns the directory of the user's own distributions (`site.getusersitepackages`).
+fn user_site(image: &CheckedImage, version: PythonVersion) -> Option<ImagePath> {
+    let home = image.config.variable("HOME").map(str::to_owned).or_else(|| image.user().home)?;
+    let site = format!(".local/lib/{}/site-packages", version.name());
+    existing(image, &ImagePath::new(&home).ok()?, &site)
 }
 
 /// Returns true for `python`, `python3` and `python3.12`, also free-threaded ones.
@@ -102,6 +129,7 @@ fn of_environment(image: &CheckedImage, environment: &ImagePath) -> Option<Check
         prefix,
         stdlib,
         sites: of_environment,
+        added: Vec::new(),
     })
 }
 
@@ -113,7 +141,8 @@ fn of_interpreter(image: &CheckedImage, executable: &ImagePath) -> Option<Checke
         None => libraries(image, &prefix, "lib").next()?.0,
     };
     let stdlib = stdlib(image, &prefix, version)?;
-    let sites = system_sites(image, &prefix, version);
+    let mut sites = system_sites(image, &prefix, version);
+    sites.extend(user_site(image, version));
     Some(CheckedPython {
         environment: None,
         executable: Some(executable.clone()),
@@ -121,6 +150,7 @@ fn of_interpreter(image: &CheckedImage, executable: &ImagePath) -> Option<Checke
         prefix: Some(prefix),
         stdlib: Some(stdlib),
         sites,
+        added: Vec::new(),
     })
 }
 

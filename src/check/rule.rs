@@ -35,7 +35,7 @@ impl Rule {
 }
 
 /// Rules on the source and the configuration, see [`Rule::is_of_source`].
-const OF_SOURCE: [&str; 2] = ["IPO404", "IPO606"];
+const OF_SOURCE: [&str; 4] = ["IPO304", "IPO305", "IPO404", "IPO606"];
 
 /// The reports of a build about the fault of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +132,86 @@ pub static RULES: &[Rule] = &[
         Error,
         Reported,
         "the name of an extension module is that of another Python",
+    ),
+    rule_of(
+        "IPO301",
+        "command-not-found",
+        Error,
+        Reported,
+        "the program of the command is not in the image, or cannot be started",
+    ),
+    rule_of(
+        "IPO302",
+        "probe-not-found",
+        Error,
+        Reported,
+        "the program of the health check is not in the image",
+    ),
+    rule_of(
+        "IPO303",
+        "script-without-interpreter",
+        Warning,
+        Checked,
+        "the interpreter of an environment or of a script is not in the image",
+    ),
+    rule_of(
+        "IPO304",
+        "application-not-found",
+        Error,
+        Checked,
+        "the application that the command names is not in the image",
+    ),
+    rule_of(
+        "IPO305",
+        "server-part-not-found",
+        Error,
+        Checked,
+        "a module that an option of the server names is not installed",
+    ),
+    rule_of(
+        "IPO401",
+        "requirement-missing",
+        Error,
+        Reported,
+        "a requirement of a distribution is not installed",
+    ),
+    rule_of(
+        "IPO402",
+        "requirement-version",
+        Warning,
+        Reported,
+        "a requirement is installed in a version that is not allowed",
+    ),
+    rule_of("IPO403", "requires-python", Error, Checked, "a distribution does not allow the image's Python"),
+    rule_of(
+        "IPO501",
+        "stale-bytecode",
+        Warning,
+        Checked,
+        "Python ignores bytecode and compiles its source again",
+    ),
+    rule_of(
+        "IPO502",
+        "no-bytecode",
+        Warning,
+        Checked,
+        "much source has no bytecode, and the process cannot write it",
+    ),
+    rule_of("IPO503", "path-out-of-image", Warning, Reported, "a path of imports leads out of the image"),
+    rule_of(
+        "IPO504",
+        "path-of-build-machine",
+        Warning,
+        Checked,
+        "an environment names a path of another machine",
+    ),
+    rule_of("IPO505", "invalid-syntax", Error, Reported, "source does not compile for the image's Python"),
+    rule_of(
+        "IPO506",
+        "incomplete-standard-library",
+        Error,
+        Reported,
+        "the standard library of the interpreter is not complete",
     ),
     rule_of(
         "IPO601",

@@ -103,6 +103,12 @@ impl TestImage {
         self.distribution(name, "1", "").file(&format!("{SITE}/{name}-1.dist-info/WHEEL"), &wheel)
     }
 
+    /// Sets the command.
+    pub(super) fn command(mut self, words: &[&str]) -> Self {
+        self.process.entrypoint = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Returns the image as rules read it.
     pub(super) fn image(&self) -> CheckedImage {
         let bytes: Arc<[u8]> = [&*self.archive, &[0; 1024]].concat().into();

@@ -2,12 +2,18 @@
 //! costs nothing.
 
 mod accounts;
+mod applications;
+mod bytecode;
 mod git;
 mod libraries;
 mod named;
+mod paths;
 mod permissions;
+mod programs;
+mod requirements;
 mod secrets;
 mod sizes;
+mod sources;
 mod wheels;
 
 use super::diagnostic::Reporter;
@@ -19,6 +25,12 @@ pub(super) fn apply(image: &CheckedImage, options: &CheckOptions, reporter: &mut
     libraries::check(image, reporter);
     named::check(image, reporter);
     wheels::check(image, reporter);
+    programs::check(image, reporter);
+    applications::check(image, reporter);
+    requirements::check(image, reporter);
+    bytecode::check(image, reporter);
+    paths::check(image, reporter);
+    sources::check(image, reporter);
     permissions::check(image, reporter);
     secrets::check(image, reporter);
     accounts::check(image, reporter);

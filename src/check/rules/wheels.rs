@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::check::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::check::distributions::CheckedDistribution;
 use crate::check::image::CheckedImage;
+use crate::check::node::CheckedNode;
 use crate::check::pythons::CheckedPython;
 use crate::python::PythonVersion;
 use crate::python::environment::platform_tags::{machine_in_suffix, suffix};
@@ -98,7 +99,7 @@ fn check_tags(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     let libraries: Vec<Option<ImageLibc>> =
         image.pythons.iter().map(|python| ImageLibc::of(image, python)).collect();
     for distribution in &image.distributions {
-        let is_own = image.lookup(&distribution.info).is_some_and(|node| node.is_own());
+        let is_own = image.lookup(&distribution.info).is_some_and(CheckedNode::is_own);
         let Some(wheel) = distribution.wheel.as_ref().filter(|wheel| is_own && !wheel.root_is_purelib) else {
             continue;
         };
@@ -178,7 +179,7 @@ fn check_environments(image: &CheckedImage, reporter: &mut Reporter<'_>) {
         let (Some(environment), Some(executable)) = (&python.environment, &python.executable) else {
             continue;
         };
-        let is_own = image.lookup(environment).is_none_or(|node| node.is_own());
+        let is_own = image.lookup(environment).is_none_or(CheckedNode::is_own);
         let found = executable.file_name().and_then(PythonVersion::from_name).or_else(|| {
             // A program without a version in its name: the only standard library tells it.
             let libraries = versions_in(image, python.prefix.as_ref()?);

@@ -68,7 +68,7 @@ pub(super) fn command_after_init<'a>(program: &str, words: &'a [String]) -> Opti
 
 /// The program in the arguments of Python.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PythonTarget<'a> {
+pub(crate) enum PythonTarget<'a> {
     /// A file, a directory or an archive.
     File(&'a str),
     /// `-m MODULE`.
@@ -77,7 +77,7 @@ pub(super) enum PythonTarget<'a> {
 
 /// Parses the arguments of Python (`Python/initconfig.c`). Returns `None` for `-c`, standard input
 /// and unknown options.
-pub(super) fn python_target(words: &[String]) -> Option<PythonTarget<'_>> {
+pub(crate) fn python_target(words: &[String]) -> Option<PythonTarget<'_>> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let Some(letters) = word.strip_prefix('-') else { return Some(PythonTarget::File(word)) };
@@ -111,7 +111,7 @@ pub(super) fn python_target(words: &[String]) -> Option<PythonTarget<'_>> {
 }
 
 /// Returns true if `name` is an executable name of Python.
-pub(super) fn is_python(name: &str) -> bool {
+pub(crate) fn is_python(name: &str) -> bool {
     name.strip_prefix("python").is_some_and(|version| {
         let digits = version.strip_suffix('t').unwrap_or(version);
         digits.is_empty() || digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')

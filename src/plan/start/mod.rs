@@ -12,7 +12,7 @@ use std::cell::Cell;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use command_line::LINE_LIMIT;
+pub(crate) use command_line::{LINE_LIMIT, PythonTarget, is_python, python_target};
 pub use error::{RequiredProgram, Role, StartError, StartFault};
 
 use super::{Process, launcher};

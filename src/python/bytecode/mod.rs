@@ -19,6 +19,7 @@ mod compiler;
 mod cross_compile;
 mod error;
 mod header;
+mod link;
 mod magic;
 mod prepare;
 mod read;
@@ -36,6 +37,7 @@ use std::path::{Path, PathBuf};
 pub use canonical::{Canonical, InstalledSource, canonicalize};
 pub use cross_compile::{CrossCompilation, cross_compilation};
 pub use error::{BytecodeError, MarshalError};
+pub(crate) use link::{PycHeader, PycLink, magic_of};
 pub use prepare::{entries, prepare};
 pub use warnings::warn_of_refused;
 

@@ -3,13 +3,17 @@
 
 mod command;
 mod named;
+mod programs;
+mod python;
+mod requirements;
 mod wheels;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use ipo_oci::check::{CheckOptions, CheckReport, CheckedImage, Diagnostic, RuleSelection, check};
-use ipo_oci::image::{Blob, Encoding, HistoryLine, Image, ImageConfig, Layer, Process};
+use ipo_oci::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfig, Layer, Process};
 use ipo_oci::progress::Silent;
 use ipo_oci::store;
 use tar::EntryType;
@@ -46,6 +50,34 @@ impl Changed {
         self
     }
 
+    fn program(mut self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
+        self.layer = self.layer.member(EntryType::Regular, path, "", 0o755, bytes.as_ref());
+        self
+    }
+
+    fn without(mut self, path: &str) -> Self {
+        let (folder, name) = path.rsplit_once('/').expect("a folder");
+        self.layer = self.layer.file(&format!("{folder}/.wh.{name}"), "");
+        self
+    }
+
+    fn entrypoint(mut self, words: &[&str]) -> Self {
+        self.process.entrypoint = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    fn healthcheck(mut self, test: &[&str]) -> Self {
+        self.process.healthcheck = Some(Healthcheck {
+            test: test.iter().map(|word| (*word).to_owned()).collect(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            start_period: Duration::from_secs(1),
+            start_interval: Duration::from_secs(1),
+            retries: 1,
+        });
+        self
+    }
+
     /// Replaces text in a file of the example.
     fn edited(self, path: &str, old: &str, new: &str) -> Self {
         let bytes = example().project.layout().only().read_file(path);
@@ -77,7 +109,7 @@ impl Changed {
     /// Requires one diagnostic of the rules with the code's first digit: of `code`, with `text` in
     /// its path, message and help.
     #[track_caller]
-    fn is_reported(self, code: &str, text: &str) {
+    fn reports(self, code: &str, text: &str) {
         let found = self.diagnostics(&code[..4]);
         let [only] = &found[..] else { panic!("{found:#?}") };
         let path = only.path.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -87,17 +119,22 @@ impl Changed {
 
     /// Requires silence of all rules with the code's first digit.
     #[track_caller]
-    fn is_silent(self, code: &str) {
+    fn stays_silent(self, code: &str) {
         let found = self.diagnostics(&code[..4]);
         assert!(found.is_empty(), "{found:#?}");
     }
 }
 
-/// Returns the directory of the example's distributions.
-fn site() -> String {
+/// Returns the name of the example's Python: `python3.11`.
+fn python() -> String {
     let site = venv::site_packages(Venv::pip().path());
     let python = site.parent().and_then(|lib| lib.file_name()).expect("a folder");
-    format!("app/.venv/lib/{}/site-packages", python.display())
+    python.to_str().expect("UTF-8").to_owned()
+}
+
+/// Returns the directory of the example's distributions.
+fn site() -> String {
+    format!("app/.venv/lib/{}/site-packages", python())
 }
 
 fn report(image: &Image, codes: &str) -> CheckReport {

@@ -12,6 +12,6 @@ pub(super) fn for_a_newer_glibc(image: Changed) -> Changed {
 
 #[test]
 fn a_wheel_for_a_newer_glibc() {
-    for_a_newer_glibc(Changed::default()).is_reported("IPO203", "for glibc 2.99 or newer");
-    Changed::default().is_silent("IPO203");
+    for_a_newer_glibc(Changed::default()).reports("IPO203", "for glibc 2.99 or newer");
+    Changed::default().stays_silent("IPO203");
 }
