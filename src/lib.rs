@@ -49,6 +49,7 @@
 
 pub mod builder;
 pub mod check;
+pub mod diff;
 pub mod digest;
 pub mod error;
 pub mod image;

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use super::BaseError;
 use super::node::{NodeKind, ViewNode};
 use super::view::View;
+use crate::image::Layer;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
 use crate::tree::ImagePath;
 
@@ -79,24 +80,34 @@ impl View {
         for (number, members) in by_layer {
             let layer = usize::try_from(number).ok().and_then(|number| self.layers.get(number));
             let Some(layer) = layer else { continue };
-            let failed = |cause: ReadError| BaseError::Layer { layer: layer.digest, cause };
-            let blob = layer.blob.open().map_err(|cause| BaseError::Blob { layer: layer.digest, cause })?;
-            let reader =
-                LayerReader::of(blob, Limits::default(), &layer.digest, &layer.diff_id).map_err(failed)?;
-            let mut reader = reader.with_duplicates(Duplicates::Allow);
-            let mut place = 0;
-            while reader.next_member().map_err(failed)?.is_some() {
-                if let Some((path, node)) = members.get(&place) {
-                    visit(path, node, &mut reader).map_err(|error| failed(error.into()))?;
-                }
-                place += 1;
-            }
-            let found = reader.finish().map_err(failed)?.digest;
-            if found != layer.digest {
-                let (expected, found) = (layer.digest.to_string(), found.to_string());
-                return Err(BaseError::Mismatch { what: "the digest", expected, found });
-            }
+            visit_members(layer, &mut |place, content| match members.get(&place) {
+                Some((path, node)) => visit(path, node, content),
+                None => Ok(()),
+            })?;
         }
         Ok(())
     }
+}
+
+/// Calls `visit` with the number and the bytes of each member of a layer. Reads the layer to its end,
+/// and verifies the digest.
+pub(super) fn visit_members(
+    layer: &Layer,
+    visit: &mut dyn FnMut(u32, &mut dyn Read) -> io::Result<()>,
+) -> Result<(), BaseError> {
+    let failed = |cause: ReadError| BaseError::Layer { layer: layer.digest, cause };
+    let blob = layer.blob.open().map_err(|cause| BaseError::Blob { layer: layer.digest, cause })?;
+    let reader = LayerReader::of(blob, Limits::default(), &layer.digest, &layer.diff_id).map_err(failed)?;
+    let mut reader = reader.with_duplicates(Duplicates::Allow);
+    let mut place = 0;
+    while reader.next_member().map_err(failed)?.is_some() {
+        visit(place, &mut reader).map_err(|error| failed(error.into()))?;
+        place += 1;
+    }
+    let found = reader.finish().map_err(failed)?.digest;
+    if found == layer.digest {
+        return Ok(());
+    }
+    let (expected, found) = (layer.digest.to_string(), found.to_string());
+    Err(BaseError::Mismatch { what: "the digest", expected, found })
 }

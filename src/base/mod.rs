@@ -17,6 +17,7 @@
 
 mod accounts;
 mod content;
+mod contents;
 mod error;
 mod graft;
 mod index_cache;
@@ -40,6 +41,7 @@ mod tests;
 mod view;
 
 pub use accounts::{Accounts, accounts, writable_home};
+pub(crate) use contents::{ContentKey, FoundContent, WantedContent, read_contents};
 pub use error::BaseError;
 pub use index_codec::{IndexFormatError, check_layer_index};
 pub(crate) use libraries::check_loadable;

@@ -83,6 +83,12 @@ Examples:
   ipo-oci verify ghcr.io/team/api:3.0.0             # after a push
   docker save api | ipo-oci verify docker-archive:-";
 
+pub(super) const DIFF: &str = "\
+Examples:
+  ipo-oci diff ghcr.io/team/api:3.0.0 oci:dist/image
+  ipo-oci diff python:3.13.1-slim python:3.13.2-slim
+  ipo-oci diff ghcr.io/team/api:main oci:dist/image --format markdown > comment.md";
+
 pub(super) const INDEX_CREATE: &str = "\
 Examples:
   ipo-oci index create ghcr.io/team/api:3.0.0 oci:dist/amd64 oci:dist/arm64";

@@ -7,6 +7,7 @@ mod cache;
 mod check;
 mod context;
 mod copy;
+mod diff;
 mod explain;
 mod failure;
 mod files;
@@ -114,6 +115,11 @@ enum Command {
     /// All findings are printed. The exit code is 1 if one is an error; warnings and notes leave 0.
     #[command(after_long_help = help::VERIFY)]
     Verify(verify::VerifyArguments),
+    /// Compare two images
+    ///
+    /// Distributions, Debian packages, configuration, files and layers, with the bytes of a pull.
+    #[command(after_long_help = help::DIFF)]
+    Diff(diff::DiffArguments),
     /// Combine images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),
@@ -198,6 +204,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Copy(arguments) => copy::run(&arguments, terminal),
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
         Command::Verify(arguments) => verify::run(&arguments, terminal),
+        Command::Diff(arguments) => diff::run(&arguments, terminal),
         Command::Index(command) => index::run(&command, terminal),
         Command::Rebase(arguments) => rebase::run(&arguments, terminal),
         Command::Cache(command) => cache::run(&command, terminal),

@@ -61,7 +61,7 @@ const PROJECTS: [(&str, &str); 27] = [
     ("waitress", include_str!("../../docs/servers/waitress.md")),
 ];
 
-const PAGES: [Page; 15] = [
+const PAGES: [Page; 16] = [
     Page {
         topic: "guide",
         about: "Tutorial: from an empty folder to a running container",
@@ -118,6 +118,11 @@ const PAGES: [Page; 15] = [
         text: include_str!("../../docs/checks.md"),
     },
     Page {
+        topic: "diff",
+        about: "Sections, JSON and Markdown of `ipo-oci diff`",
+        text: include_str!("../../docs/diff.md"),
+    },
+    Page {
         topic: "verify",
         about: "Rules of `ipo-oci verify`, and faults that it cannot notice",
         text: include_str!("../../docs/verify.md"),
@@ -140,7 +145,7 @@ const PAGES: [Page; 15] = [
 ];
 
 /// The commands with help.
-pub(super) const COMMANDS: [&str; 16] = [
+pub(super) const COMMANDS: [&str; 17] = [
     "build",
     "init",
     "check",
@@ -152,6 +157,7 @@ pub(super) const COMMANDS: [&str; 16] = [
     "copy",
     "inspect",
     "verify",
+    "diff",
     "index",
     "rebase",
     "cache",
@@ -171,7 +177,7 @@ pub(crate) struct HelpArguments {
 }
 
 /// Topics without a line of their own in the list, like those of commands: the list fits a screen.
-const SHORT: [&str; 4] = ["report", CHECKS, "performance", "decisions"];
+const SHORT: [&str; 5] = [RECIPES, "report", CHECKS, "performance", "decisions"];
 
 /// Returns the list of topics.
 pub(super) fn topics() -> String {

@@ -24,6 +24,7 @@ mod daemon;
 #[cfg(feature = "registry")]
 mod damaged_cache;
 mod debian;
+mod diff;
 mod docker;
 mod dockerignore;
 mod elf;

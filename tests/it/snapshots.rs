@@ -12,7 +12,7 @@ use test_macros::test;
 use crate::support::{Project, ipo_oci, run};
 
 /// Every subcommand, as the words after `ipo-oci`.
-const SUBCOMMANDS: [&[&str]; 20] = [
+const SUBCOMMANDS: [&[&str]; 21] = [
     &[],
     &["build"],
     &["init"],
@@ -24,6 +24,7 @@ const SUBCOMMANDS: [&[&str]; 20] = [
     &["copy"],
     &["inspect"],
     &["verify"],
+    &["diff"],
     &["index"],
     &["index", "create"],
     &["rebase"],
@@ -77,7 +78,7 @@ fn short_help_fits_a_screen() {
 const FIRST_WORDS: [&str; 7] =
     ["cannot", "invalid", "duplicate", "missing", "unexpected", "unknown", "unsupported"];
 /// Reasons, which are a part of other errors.
-const REASONS: [&str; 16] = [
+const REASONS: [&str; 17] = [
     "conda environment",
     "ended with {status}{}",
     "made on Windows",
