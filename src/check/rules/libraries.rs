@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::base::{self, BaseError, MissingVersion};
-use crate::check::diagnostic::{Diagnostic, Reporter};
+use crate::check::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::check::image::CheckedImage;
 use crate::elf::{Description, Elf, LoadRoot, Missing};
 use crate::system::LibraryIndex;
@@ -27,9 +27,11 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     }
     let (mut roots, mut headers) = (Vec::new(), Vec::new());
     for (path, _) in image.iter().filter(|(_, node)| node.is_file() && node.is_own()) {
-        let Some(description) = image.elf(path).filter(|found| found.elf.is_dynamic()) else { continue };
+        let Some(description) = image.elf(path) else { continue };
         let loaded = LoaderFile { root: root_of(image, path, &description), path: path.clone() };
         match base::check_loadable(&image.files, &loaded.root) {
+            // Of a static program, only the machine matters.
+            Ok(()) if !description.elf.is_dynamic() => {}
             Ok(()) => {
                 headers.push((path.to_string(), description.elf));
                 roots.push(loaded.root);
@@ -73,8 +75,12 @@ fn report_unloadable(
     };
     let message = error.to_string();
     let reason = message.split_once(": ").map_or(message.as_str(), |(_, reason)| reason).to_owned();
+    // Python imports a module of its own directories; a distribution may bring programs for several
+    // machines, and start the right one.
+    let is_module = loaded.root.executable.is_some();
     reporter.report(
         Diagnostic::new(code, reason)
+            .with_severity(if is_module { Severity::Error } else { Severity::Warning })
             .at(&loaded.path)
             .of(image.owner(&loaded.path).as_ref())
             .with_help("install the distribution for the platform of the image, or exclude the file"),

@@ -1,8 +1,11 @@
 //! `ipo-oci check` on broken images of real parts: a built image, changed by one layer. For each
 //! rule, a similar image without the fault stays silent.
 
+mod builds;
 mod command;
+mod libraries;
 mod named;
+mod permissions;
 mod programs;
 mod python;
 mod requirements;

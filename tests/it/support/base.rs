@@ -150,7 +150,23 @@ pub(crate) fn layout(dir: &Path, layers: &[PathBuf]) {
 pub(crate) struct Layer(Vec<u8>);
 
 impl Layer {
-    pub(crate) fn member(mut self, kind: EntryType, name: &str, link: &str, mode: u32, bytes: &[u8]) -> Self {
+    pub(crate) fn member(self, kind: EntryType, name: &str, link: &str, mode: u32, bytes: &[u8]) -> Self {
+        self.append(kind, name, link, (mode, 0), bytes)
+    }
+
+    /// Adds a file of the user and group `owner`.
+    pub(crate) fn owned(self, owner: u64, name: &str, bytes: &[u8]) -> Self {
+        self.append(EntryType::Regular, name, "", (0o644, owner), bytes)
+    }
+
+    fn append(
+        mut self,
+        kind: EntryType,
+        name: &str,
+        link: &str,
+        (mode, owner): (u32, u64),
+        bytes: &[u8],
+    ) -> Self {
         let mut header = Header::new_ustar();
         header.set_entry_type(kind);
         header.set_path(name).unwrap();
@@ -158,8 +174,8 @@ impl Layer {
             header.set_link_name_literal(link).unwrap();
         }
         header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
+        header.set_uid(owner);
+        header.set_gid(owner);
         header.set_mtime(1_700_000_000);
         header.set_size(bytes.len() as u64);
         header.set_cksum();
