@@ -23,6 +23,16 @@ pub enum ApplicationError {
         /// other files.
         proposed: Vec<String>,
     },
+    /// A searched file is no Python of a known version, and the others define no application.
+    #[error("application not found: {file} does not parse in line {line}: {reason}")]
+    Unparsed {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The parser's message.
+        reason: String,
+    },
     /// The module does not define the object.
     #[error("application `{application}` not found: {file} does not define `{attribute}`")]
     NoAttribute {
@@ -84,6 +94,9 @@ impl Advice for ApplicationError {
         Some(
             match self {
                 Self::Syntax(_) => "write MODULE:ATTRIBUTE, such as app.main:app, or MODULE:FUNCTION() for a function that makes it",
+                Self::Unparsed { .. } => {
+                    "correct the file, or exclude it in .dockerignore if it is a template, or name the application with --app MODULE:ATTRIBUTE"
+                }
                 Self::NoModule { .. } => {
                     "correct the name, install the distribution that has the module, or include the file: `ipo-oci context --why FILE` names the line of .dockerignore that excludes it"
                 }

@@ -211,6 +211,13 @@ fn find_unnamed(
         }
         proposed = found.iter().map(Application::reference).collect();
     }
+    let unparsed = without.iter().find_map(|file| {
+        let (line, reason) = resolver.module(file)?.syntax_error.clone()?;
+        Some(ApplicationError::Unparsed { file: file.clone(), line, reason })
+    });
+    if let Some(error) = unparsed.filter(|_| proposed.is_empty()) {
+        return Err(error);
+    }
     Err(if without.is_empty() {
         ApplicationError::NoFile { files: FASTAPI_FILES.map(str::to_owned).to_vec(), proposed }
     } else {

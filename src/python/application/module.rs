@@ -44,6 +44,8 @@ pub struct Module {
     uncallable: BTreeMap<String, String>,
     /// Names bound by `from … import` during import.
     imported: BTreeSet<String>,
+    /// The line of the first error of syntax, from 1, and the parser's message.
+    pub syntax_error: Option<(usize, String)>,
     /// Strings assigned to a name at its top level.
     pub strings: Vec<(String, String)>,
 }
@@ -163,6 +165,10 @@ impl Module {
         let ast::Mod::Module(tree) = parsed.syntax() else { return None };
         let mut reader = ModuleVisitor::new(text);
         reader.module.is_open = !parsed.errors().is_empty();
+        reader.module.syntax_error = parsed.errors().first().map(|error| {
+            let before = text.get(..error.location.start().to_usize()).unwrap_or_default();
+            (before.matches('\n').count() + 1, error.error.to_string())
+        });
         reader.body(&tree.body);
         Some(reader.module)
     }

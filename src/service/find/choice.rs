@@ -31,7 +31,12 @@ impl ServiceSearch<'_> {
         match (preferred, hinted) {
             (_, Some(hinted)) => Ok(hinted),
             (Some(kind), None) if self.distributions.is_unknown() => {
-                Ok((kind, "the usual one: no dependencies are declared".to_owned()))
+                let reason = if self.sources.has("setup.py") {
+                    "the usual one: setup.py computes the dependencies"
+                } else {
+                    "the usual one: no dependencies are declared"
+                };
+                Ok((kind, reason.to_owned()))
             }
             (Some(kind), None) => Ok((kind, "a dependency of the project".to_owned())),
             (None, None) => Err(self.no_server(application, framework, interface, &suitable)),

@@ -415,3 +415,16 @@ fn further_evidence_for_the_service() {
     };
     assert_eq!(inputs.find().unwrap().application.unwrap().reference(), "pkg.app:create()");
 }
+
+#[test]
+fn source_that_does_not_parse_is_named() {
+    let files = [("main.py", "x = 1\nfrom {{ name }} import app\n")];
+    let inputs =
+        ProjectInputs { files: &files, distributions: &["fastapi", "uvicorn"], ..ProjectInputs::default() };
+    let error = inputs.find().unwrap_err();
+    assert!(
+        error.to_string().starts_with("application not found: main.py does not parse in line 2: "),
+        "{error}"
+    );
+    assert!(error.help().unwrap().contains("template"), "{error}");
+}
