@@ -13,27 +13,27 @@ fn with_mode(path: &str, mode: u32) -> Changed {
 
 #[test]
 fn a_set_id_program_is_reported_and_a_plain_one_is_not() {
-    with_mode("usr/local/bin/tool", 0o4755).is_reported("IPO601", "/usr/local/bin/tool: runs as user 0");
-    with_mode("usr/local/bin/tool", 0o2755).is_reported("IPO601", "runs as group 0");
+    with_mode("usr/local/bin/tool", 0o4755).reports("IPO601", "/usr/local/bin/tool: runs as user 0");
+    with_mode("usr/local/bin/tool", 0o2755).reports("IPO601", "runs as group 0");
     // Without execute permission, the bit has no effect; on a directory it has another meaning.
-    with_mode("usr/local/bin/tool", 0o4644).is_silent("IPO601");
-    with_mode("usr/local/bin/tool", 0o755).is_silent("IPO601");
+    with_mode("usr/local/bin/tool", 0o4644).stays_silent("IPO601");
+    with_mode("usr/local/bin/tool", 0o755).stays_silent("IPO601");
 }
 
 #[test]
 fn a_world_writable_file_is_reported_and_a_shared_directory_is_not() {
-    with_mode("srv/data.json", 0o666).is_reported("IPO602", "chmod o-w /srv/data.json");
+    with_mode("srv/data.json", 0o666).reports("IPO602", "chmod o-w /srv/data.json");
     let directory = |mode| {
         let mut changed = Changed::default();
         changed.layer = changed.layer.dir("srv/uploads", mode);
         changed
     };
-    directory(0o777).is_reported("IPO602", "/srv/uploads: is a directory");
-    directory(0o1777).is_silent("IPO602");
-    with_mode("srv/data.json", 0o664).is_silent("IPO602");
+    directory(0o777).reports("IPO602", "/srv/uploads: is a directory");
+    directory(0o1777).stays_silent("IPO602");
+    with_mode("srv/data.json", 0o664).stays_silent("IPO602");
     let mut link = Changed::default();
     link.layer = link.layer.link("srv/link", "/app");
-    link.is_silent("IPO602");
+    link.stays_silent("IPO602");
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn source_that_the_process_may_write_is_reported_and_its_data_are_not() {
         changed.layer = changed.layer.owned(1000, path, b"x = 1\n");
         changed
     };
-    owned("app/app/extra.py").is_reported("IPO603", "/app/app/extra.py: is source that the user");
-    owned("app/data/state.json").is_silent("IPO603");
-    with_mode("app/app/extra.py", 0o644).is_silent("IPO603");
+    owned("app/app/extra.py").reports("IPO603", "/app/app/extra.py: is source that the user");
+    owned("app/data/state.json").stays_silent("IPO603");
+    with_mode("app/app/extra.py", 0o644).stays_silent("IPO603");
 }
