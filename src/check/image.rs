@@ -272,6 +272,25 @@ impl CheckedImage {
             .take_while(move |(path, _)| path.starts_with(directory))
     }
 
+    /// Iterates over the paths in `directory` that begin with `start`, a beginning of a relative path.
+    pub(crate) fn starting_with<'a>(
+        &'a self,
+        directory: &ImagePath,
+        start: &str,
+    ) -> impl Iterator<Item = &'a ImagePath> {
+        // `/` sorts below every byte of a name, so paths with a beginning in common are a range.
+        let from = directory.join(start).ok();
+        let range = from
+            .clone()
+            .map(|from| self.nodes.range::<ImagePath, _>((Bound::Included(from), Bound::Unbounded)));
+        let text = from.map(|from| from.as_str().to_owned()).unwrap_or_default();
+        range
+            .into_iter()
+            .flatten()
+            .map(|(path, _)| path)
+            .take_while(move |path| path.as_str().starts_with(&text))
+    }
+
     /// Iterates over the entries of `directory`. Follows no link.
     pub(crate) fn children<'a>(
         &'a self,

@@ -12,6 +12,7 @@ mod diagnostic;
 mod distributions;
 mod error;
 mod image;
+mod imports;
 mod modules;
 mod named;
 mod node;

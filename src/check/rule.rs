@@ -184,6 +184,13 @@ pub static RULES: &[Rule] = &[
     ),
     rule_of("IPO403", "requires-python", Error, Checked, "a distribution does not allow the image's Python"),
     rule_of(
+        "IPO404",
+        "import-not-found",
+        Error,
+        Checked,
+        "the source imports a module that nothing provides",
+    ),
+    rule_of(
         "IPO501",
         "stale-bytecode",
         Warning,

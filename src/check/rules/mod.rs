@@ -5,6 +5,7 @@ mod accounts;
 mod applications;
 mod bytecode;
 mod git;
+mod imports;
 mod libraries;
 mod named;
 mod paths;
@@ -24,6 +25,7 @@ use super::options::CheckOptions;
 pub(super) fn apply(image: &CheckedImage, options: &CheckOptions, reporter: &mut Reporter<'_>) {
     libraries::check(image, reporter);
     named::check(image, reporter);
+    imports::check(image, reporter);
     wheels::check(image, reporter);
     programs::check(image, reporter);
     applications::check(image, reporter);

@@ -55,8 +55,18 @@ struct ImportSearch<'a> {
     modules: &'a dyn Modules,
     /// The directories from which modules are imported, in order.
     roots: &'a [ImagePath],
+    follow: Follow,
     found: BTreeMap<ImagePath, LoadReason>,
     queue: VecDeque<Visit>,
+}
+
+/// The imports that are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// Those that may happen, such as those of functions.
+    Possible,
+    /// Those that happen whenever the module is loaded, and whose failure is that of the module.
+    Certain,
 }
 
 /// Returns every file reachable from `starts`, with the reason. Modules are searched in `roots`, in
@@ -65,8 +75,9 @@ pub fn reach(
     modules: &dyn Modules,
     roots: &[ImagePath],
     starts: &[Start],
+    follow: Follow,
 ) -> BTreeMap<ImagePath, LoadReason> {
-    let mut search = ImportSearch { modules, roots, found: BTreeMap::new(), queue: VecDeque::new() };
+    let mut search = ImportSearch { modules, roots, follow, found: BTreeMap::new(), queue: VecDeque::new() };
     for start in starts {
         match start {
             Start::Module(name) => drop(search.load(name, &LoadReason::Start, false)),
@@ -94,6 +105,9 @@ impl ImportSearch<'_> {
         };
         for import in &module.imports {
             if import.is_guarded || import.in_program && !visit.is_program {
+                continue;
+            }
+            if self.follow == Follow::Certain && !import.is_certain {
                 continue;
             }
             let reason = LoadReason::ImportedBy(visit.path.clone(), import.line);
@@ -204,7 +218,7 @@ enum ModuleLocation {
 }
 
 /// Returns the absolute name of an import in a module of `package`.
-fn absolute(import: &Import, package: &str) -> Option<String> {
+pub(crate) fn absolute(import: &Import, package: &str) -> Option<String> {
     if import.level == 0 {
         return Some(import.module.clone());
     }
@@ -242,7 +256,7 @@ mod tests {
     fn reached(files: &[(&str, &'static str)], roots: &[&str], start: &Start) -> Vec<String> {
         let files = FakeModules(files.iter().map(|(name, text)| (path(name), *text)).collect());
         let roots: Vec<ImagePath> = roots.iter().map(|root| path(root)).collect();
-        reach(&files, &roots, std::slice::from_ref(start))
+        reach(&files, &roots, std::slice::from_ref(start), Follow::Possible)
             .keys()
             .map(|path| path.as_str().to_owned())
             .collect()

@@ -151,6 +151,9 @@ pub struct Import {
     pub is_guarded: bool,
     /// The import is below `if __name__ == "__main__"`: it happens only when the module is run.
     pub in_program: bool,
+    /// The statement is executed whenever the module is loaded, and its failure is that of the module: in no
+    /// function, condition or loop, and in no `try` that handles `ImportError`.
+    pub is_certain: bool,
     /// Its line, from 1.
     pub line: usize,
 }
@@ -329,7 +332,7 @@ uvicorn.run(port=1, app='w:app')
             .imports
             .iter()
             .map(|import| {
-                let Import { level, module, names, is_guarded, in_program, line } = import;
+                let Import { level, module, names, is_guarded, in_program, line, .. } = import;
                 let flags =
                     format!("{}{}", if *is_guarded { "?" } else { "" }, if *in_program { "!" } else { "" });
                 format!("{line} {}{module} {}{flags}", ".".repeat(*level as usize), names.join(","))
@@ -354,6 +357,46 @@ uvicorn.run(port=1, app='w:app')
             "31 w ",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn an_import_is_certain_outside_of_conditions() {
+        let text = "\
+import a
+try:
+    import b
+except ImportError:
+    import c
+else:
+    import d
+try:
+    import e
+except ValueError:
+    import f
+finally:
+    import g
+def h():
+    import i
+class J:
+    import j
+if DEBUG:
+    import k
+else:
+    import l
+with suppress(ImportError):
+    import m
+for x in y:
+    import n
+if __name__ == '__main__':
+    import o
+import_module('p')
+if TYPE_CHECKING:
+    import q
+";
+        let module = read(text);
+        let certain = module.imports.iter().filter(|import| import.is_certain);
+        let certain: Vec<&str> = certain.map(|import| import.module.as_str()).collect();
+        assert_eq!(certain, ["a", "e", "g", "j", "o"]);
     }
 
     #[test]

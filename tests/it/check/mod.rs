@@ -3,6 +3,7 @@
 
 mod builds;
 mod command;
+mod imports;
 mod libraries;
 mod named;
 mod permissions;

@@ -33,6 +33,9 @@ pub(super) struct ModuleVisitor<'a> {
     never: usize,
     /// The number of `if __name__ == "__main__"` around it.
     programs: usize,
+    /// The number of functions, conditions, loops and handled `try` around it: an import may not happen, or
+    /// may fail.
+    conditions: usize,
 }
 
 /// The condition of a branch.
@@ -47,7 +50,7 @@ enum Branch {
 
 impl<'a> ModuleVisitor<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, module: Module::default(), scopes: 0, guards: 0, never: 0, programs: 0 }
+        Self { text, module: Module::default(), scopes: 0, guards: 0, never: 0, programs: 0, conditions: 0 }
     }
 
     pub(super) fn body(&mut self, body: &'a [Stmt]) {
@@ -110,12 +113,14 @@ impl<'a> ModuleVisitor<'a> {
         let line = self.line(at);
         let is_guarded = self.guards > 0 || self.never > 0;
         let in_program = self.programs > 0;
+        let is_certain = !is_guarded && self.conditions == 0;
         self.module.imports.push(Import {
             level,
             module: module.to_owned(),
             names,
             is_guarded,
             in_program,
+            is_certain,
             line,
         });
     }
@@ -195,6 +200,13 @@ impl<'a> ModuleVisitor<'a> {
         self.programs -= programs;
     }
 
+    /// Visits statements that may not be executed, or whose failure is handled.
+    fn conditional(&mut self, is_conditional: bool, visit: impl FnOnce(&mut Self)) {
+        self.conditions += usize::from(is_conditional);
+        visit(self);
+        self.conditions -= usize::from(is_conditional);
+    }
+
     fn if_statement(&mut self, statement: &'a ast::StmtIf) {
         let tests: Vec<&Expr> = std::iter::once(&*statement.test)
             .chain(statement.elif_else_clauses.iter().filter_map(|clause| clause.test.as_ref()))
@@ -203,26 +215,29 @@ impl<'a> ModuleVisitor<'a> {
         for test in tests {
             self.visit_expr(test);
         }
-        self.guarded(guards, branch(&statement.test), &statement.body);
+        let first = branch(&statement.test);
+        self.conditional(first != Branch::InProgram, |visitor| {
+            visitor.guarded(guards, first, &statement.body);
+        });
         for clause in &statement.elif_else_clauses {
             let branch = clause.test.as_ref().map_or(Branch::Sometimes, branch);
-            self.guarded(guards, branch, &clause.body);
+            self.conditional(true, |visitor| visitor.guarded(guards, branch, &clause.body));
         }
     }
 
     fn try_statement(&mut self, statement: &'a ast::StmtTry) {
         // `except ImportError` does not catch the error of source that does not compile.
         let guards = statement.handlers.iter().any(|handler| catches(handler, &["SyntaxError"]));
-        self.guarded(guards, Branch::Sometimes, &statement.body);
         let missing = ["SyntaxError", "ImportError", "ModuleNotFoundError"];
-        let guards = statement.handlers.iter().any(|handler| catches(handler, &missing));
+        let handles = statement.handlers.iter().any(|handler| catches(handler, &missing));
+        self.conditional(handles, |visitor| visitor.guarded(guards, Branch::Sometimes, &statement.body));
         for ast::ExceptHandler::ExceptHandler(handler) in &statement.handlers {
             if let Some(name) = &handler.name {
                 self.bind(name.as_str());
             }
-            self.guarded(guards, Branch::Sometimes, &handler.body);
+            self.conditional(true, |visitor| visitor.guarded(handles, Branch::Sometimes, &handler.body));
         }
-        self.guarded(guards, Branch::Sometimes, &statement.orelse);
+        self.conditional(handles, |visitor| visitor.guarded(handles, Branch::Sometimes, &statement.orelse));
         self.body(&statement.finalbody);
     }
 
@@ -260,7 +275,7 @@ impl<'a> ModuleVisitor<'a> {
         let name = module.trim_start_matches('.');
         let level = u32::try_from(module.len() - name.len()).unwrap_or_default();
         if !name.is_empty() && name.split('.').all(|part| !part.is_empty()) {
-            self.import(level, name, Vec::new(), call.range_start);
+            self.conditional(true, |visitor| visitor.import(level, name, Vec::new(), call.range_start));
         }
     }
 }
@@ -296,7 +311,7 @@ impl<'a> Visitor<'a> for ModuleVisitor<'a> {
                 self.bind(function.name.as_str());
                 self.factory(function);
                 self.scopes += 1;
-                walk_stmt(self, statement);
+                self.conditional(true, |visitor| walk_stmt(visitor, statement));
                 self.scopes -= 1;
             }
             Stmt::ClassDef(class) => {
@@ -355,7 +370,9 @@ impl<'a> Visitor<'a> for ModuleVisitor<'a> {
                     }
                     _ => {}
                 }
-                walk_stmt(self, statement);
+                let is_conditional =
+                    matches!(statement, Stmt::With(_) | Stmt::For(_) | Stmt::While(_) | Stmt::Match(_));
+                self.conditional(is_conditional, |visitor| walk_stmt(visitor, statement));
             }
         }
     }

@@ -1,0 +1,13 @@
+//! Modules that the Python of an image can import.
+//!
+//! `providers.rs` looks names up in the standard library, the directories of distributions, and the
+//! source; `start.rs` finds the modules with which the process starts; `names.rs` has the modules of
+//! the standard library by version, and distributions with modules of another name.
+
+mod names;
+mod providers;
+mod start;
+
+pub(super) use names::{distribution_of, removed_in};
+pub(super) use providers::{Lack, Providers, SourceFiles};
+pub(super) use start::ProcessStart;
