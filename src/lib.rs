@@ -97,6 +97,8 @@ pub mod printable;
 #[doc(hidden)]
 pub mod python;
 #[doc(hidden)]
+pub mod run;
+#[doc(hidden)]
 pub mod service;
 #[doc(hidden)]
 pub mod suggest;

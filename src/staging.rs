@@ -2,8 +2,9 @@
 
 #![allow(clippy::disallowed_methods)] // No layer of an environment depends on the reads here.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -29,7 +30,7 @@ impl Staging {
     /// Makes a folder in `cache`, unless its disk is full.
     pub(crate) fn in_cache(cache: &Path) -> io::Result<Self> {
         for folder in abandoned(cache) {
-            let _ = fs_err::remove_dir_all(folder);
+            let _ = remove_tree(&folder);
         }
         let disk = rustix::fs::statvfs(cache)?;
         if disk.f_bavail.saturating_mul(disk.f_frsize) < MIN_FREE_BYTES {
@@ -54,6 +55,24 @@ impl Staging {
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Removes a folder, also one with folders that their owner may not change, such as those of a root file
+/// system.
+pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
+    if fs_err::remove_dir_all(folder).is_ok() {
+        return Ok(());
+    }
+    let mut pending = vec![folder.to_path_buf()];
+    while let Some(folder) = pending.pop() {
+        let _ = fs_err::set_permissions(&folder, Permissions::from_mode(0o700));
+        for entry in fs_err::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                pending.push(entry.path());
+            }
+        }
+    }
+    fs_err::remove_dir_all(folder)
 }
 
 /// Returns true for the name of a working folder.

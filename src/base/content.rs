@@ -1,16 +1,69 @@
-//! Reading one file of an image.
+//! Reading one file of an image, or all.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use super::BaseError;
-use super::node::{NodeKind, ViewNode};
+use super::node::{Location, NodeKind, ViewNode};
 use super::view::View;
 use crate::image::Layer;
 use crate::layer::{Duplicates, LayerReader, Limits, ReadError};
 use crate::tree::ImagePath;
 
+/// A file of an image with all its paths: hard links share one file.
+#[derive(Debug)]
+pub struct VisibleFile<'a> {
+    /// Mode, owner, time and size.
+    pub node: &'a ViewNode,
+    /// The paths, in order.
+    pub paths: Vec<&'a ImagePath>,
+}
+
 impl View {
+    /// Passes each visible file with its bytes to `each`, in the order of the layers. Verifies every layer
+    /// after its files: the files of a failed call are not trustworthy.
+    ///
+    /// # Errors
+    /// An error of `each`, or a layer that cannot be read or differs from the image's description.
+    pub fn read_files<E: From<BaseError>>(
+        &self,
+        mut each: impl FnMut(&VisibleFile<'_>, &mut dyn Read) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut files: BTreeMap<Location, VisibleFile<'_>> = BTreeMap::new();
+        for (path, node) in self.iter().filter(|(_, node)| node.kind == NodeKind::File) {
+            let file = files.entry(node.location);
+            file.or_insert_with(|| VisibleFile { node, paths: Vec::new() }).paths.push(path);
+        }
+        let mut files = files.into_iter().peekable();
+        for (number, layer) in (0_u32..).zip(&self.layers) {
+            if files.peek().is_none_or(|(location, _)| location.layer != number) {
+                continue;
+            }
+            let failed = |cause: ReadError| BaseError::Layer { layer: layer.digest, cause };
+            let blob = layer.blob.open().map_err(|cause| BaseError::Blob { layer: layer.digest, cause })?;
+            let reader =
+                LayerReader::of(blob, Limits::default(), &layer.digest, &layer.diff_id).map_err(failed)?;
+            let mut reader = reader.with_duplicates(Duplicates::Allow);
+            let mut next_member = 0;
+            while let Some((location, file)) = files.next_if(|(location, _)| location.layer == number) {
+                while next_member <= location.member {
+                    let member = reader.next_member().map_err(failed)?;
+                    let first =
+                        || BaseError::Missing(file.paths.first().copied().cloned().unwrap_or_default());
+                    member.ok_or_else(first)?;
+                    next_member += 1;
+                }
+                each(&file, &mut reader)?;
+            }
+            let found = reader.finish().map_err(failed)?.digest;
+            if found != layer.digest {
+                let (expected, found) = (layer.digest.to_string(), found.to_string());
+                return Err(BaseError::Mismatch { what: "the digest", expected, found }.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the file at `path`, through links, to `sink`, and returns its size in bytes. Reads
     /// only the layer that contains the file, to its end, and verifies the digest.
     ///

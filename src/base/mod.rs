@@ -10,7 +10,7 @@
 //! - find its Python ([`View::python`]);
 //! - find the libraries that the base lacks ([`missing_libraries`]);
 //! - add an account ([`accounts()`]);
-//! - read one file of an image ([`View::copy`]).
+//! - read one file of an image, or all ([`View::copy`], [`View::read_files`]).
 //!
 //! [`rootfs()`] makes an image of a directory or an archive; [`BaseReference`] is the value of
 //! `--base`.
@@ -41,6 +41,7 @@ mod tests;
 mod view;
 
 pub use accounts::{Accounts, accounts, writable_home};
+pub use content::VisibleFile;
 pub(crate) use contents::{ContentKey, FoundContent, WantedContent, read_contents};
 pub use error::BaseError;
 pub use index_codec::{IndexFormatError, check_layer_index};

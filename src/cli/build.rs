@@ -1,9 +1,10 @@
 //! `ipo-oci build`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, FromArgMatches as _, ValueEnum};
 use ipo_oci::builder::{
     BuildError, Builder, BuiltSet, ImageCheck, LayerReuse, Preparing, ProcessSelection, Provisioning, TagForm,
 };
@@ -383,6 +384,17 @@ fn terminal_step(terminal: &Terminal, destination: &Reference) {
 }
 
 impl BuildArguments {
+    /// Parses a command line of `build`, with the environment variables of its flags.
+    pub(super) fn of_words(words: Vec<OsString>, access: &AccessArguments) -> Result<Self, Failure> {
+        let command = Self::augment_args(clap::Command::new("ipo-oci build"));
+        let parsed = command.try_get_matches_from(words).and_then(|matches| Self::from_arg_matches(&matches));
+        let arguments = parsed.map_err(|error| {
+            let text = error.kind().as_str().unwrap_or("invalid argument");
+            Failure::usage(format!("cannot build the project: {text}"), error.to_string())
+        })?;
+        Ok(Self { access: access.clone(), ..arguments })
+    }
+
     /// Replaces the folders by those of the members of their workspaces that `--package` names.
     pub(super) fn select_members(&mut self) -> Result<(), Failure> {
         if !self.package.is_empty() {
@@ -531,7 +543,7 @@ impl BuildArguments {
     }
 
     /// Makes a builder from the project, the flags, and the relevant environment variables.
-    fn builder(&self, context: &Path, destinations: &[Reference]) -> Result<Builder, Failure> {
+    pub(super) fn builder(&self, context: &Path, destinations: &[Reference]) -> Result<Builder, Failure> {
         let settings = self.settings()?;
         let mut builder = Builder::from_project(context)?
             .processes(process_selection(&self.process))

@@ -84,6 +84,11 @@ impl Failure {
         Self { error: Box::new(error), code: 3 }
     }
 
+    /// Exit code 5: this machine permits no container.
+    pub(crate) fn refused(error: impl Advice + Send + Sync + 'static) -> Self {
+        Self { error: Box::new(error), code: 5 }
+    }
+
     /// Returns the exit code of the process.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)

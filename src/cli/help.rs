@@ -65,6 +65,15 @@ Examples:
   ipo-oci lock --base python:3.13-slim --platform linux/amd64,linux/arm64
   ipo-oci lock --check                              # in CI";
 
+pub(super) const TEST: &str = "\
+Examples:
+  ipo-oci test                                      # builds and tests the runtime image
+  ipo-oci test --target all --get /metrics
+  ipo-oci test oci:dist/image --get /admin=401
+  ipo-oci test python:3.13-slim --runtime own       # of a registry
+  ipo-oci test . --report junit=test.xml            # in CI
+  ipo-oci test . --network host --env-file .env     # with a database of this machine";
+
 pub(super) const COPY: &str = "\
 Examples:
   ipo-oci copy python:3.13-slim oci:python          # all platforms, to a layout

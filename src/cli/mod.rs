@@ -28,6 +28,7 @@ mod settings;
 mod streams;
 mod summary;
 mod terminal;
+mod test;
 mod timings;
 mod transfers;
 mod variables;
@@ -38,6 +39,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ipo_oci::progress::{Progress as _, Warning};
+use ipo_oci::run::{HELPER_ARGUMENT, helper_main};
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -104,6 +106,12 @@ enum Command {
     /// Builds then do not follow moving tags.
     #[command(after_long_help = help::LOCK)]
     Lock(lock::LockArguments),
+    /// Start an image without a container engine, and check its health
+    ///
+    /// The image is unpacked and started in namespaces, its health check succeeds, requests are answered, and
+    /// its stop signal ends it in time. Exit code 5: this machine permits no container.
+    #[command(after_long_help = help::TEST)]
+    Test(Box<test::TestArguments>),
     /// Copy an image between registries, layouts, archives and engines
     #[command(after_long_help = help::COPY)]
     Copy(copy::CopyArguments),
@@ -148,6 +156,12 @@ enum Command {
 
 /// Runs the command line of the process.
 pub(crate) fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == HELPER_ARGUMENT) {
+        // A process of `ipo-oci test`, started by the program itself.
+        let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        return helper_main(&words.collect::<Vec<_>>(), &program);
+    }
     let arguments = match parse() {
         Ok(arguments) => arguments,
         // clap prints help and version to standard output, usage errors to standard error with exit
@@ -201,6 +215,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Ls(arguments) => files::list(&arguments, terminal),
         Command::Cat(arguments) => files::print(&arguments, terminal),
         Command::Lock(arguments) => lock::run(&arguments, terminal),
+        Command::Test(arguments) => test::run(&arguments, terminal),
         Command::Copy(arguments) => copy::run(&arguments, terminal),
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
         Command::Verify(arguments) => verify::run(&arguments, terminal),

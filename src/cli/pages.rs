@@ -61,7 +61,7 @@ const PROJECTS: [(&str, &str); 27] = [
     ("waitress", include_str!("../../docs/servers/waitress.md")),
 ];
 
-const PAGES: [Page; 16] = [
+const PAGES: [Page; 17] = [
     Page {
         topic: "guide",
         about: "Tutorial: from an empty folder to a running container",
@@ -96,6 +96,11 @@ const PAGES: [Page; 16] = [
         topic: "bases",
         about: "Base images, platforms, the lock, rebasing",
         text: include_str!("../../docs/bases.md"),
+    },
+    Page {
+        topic: "test",
+        about: "Starting an image without an engine: health, requests, stop",
+        text: include_str!("../../docs/test.md"),
     },
     Page {
         topic: "registries",
@@ -145,7 +150,7 @@ const PAGES: [Page; 16] = [
 ];
 
 /// The commands with help.
-pub(super) const COMMANDS: [&str; 17] = [
+pub(super) const COMMANDS: [&str; 18] = [
     "build",
     "init",
     "check",
@@ -154,6 +159,7 @@ pub(super) const COMMANDS: [&str; 17] = [
     "ls",
     "cat",
     "lock",
+    "test",
     "copy",
     "inspect",
     "verify",

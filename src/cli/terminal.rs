@@ -123,6 +123,16 @@ impl Terminal {
         self.bytes(printable::text(text).as_bytes())
     }
 
+    /// Writes a text with colors of this program to standard output.
+    pub(crate) fn styled_result(&self, text: &str) -> Result<(), Failure> {
+        self.bytes(printable::colored(text).as_bytes())
+    }
+
+    /// Returns true if only errors are printed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.verbosity == Verbosity::Quiet
+    }
+
     /// Writes a JSON document to standard output.
     pub(crate) fn json(&self, document: &str) -> Result<(), Failure> {
         self.bytes(printable::json(document).as_bytes())

@@ -63,6 +63,7 @@ mod shared_cache;
 mod snapshots;
 mod static_files;
 mod store;
+mod test_image;
 mod tools;
 mod unchanged;
 mod unprivileged;

@@ -12,7 +12,7 @@ use test_macros::test;
 use crate::support::{Project, ipo_oci, run};
 
 /// Every subcommand, as the words after `ipo-oci`.
-const SUBCOMMANDS: [&[&str]; 21] = [
+const SUBCOMMANDS: [&[&str]; 22] = [
     &[],
     &["build"],
     &["init"],
@@ -21,6 +21,7 @@ const SUBCOMMANDS: [&[&str]; 21] = [
     &["ls"],
     &["cat"],
     &["lock"],
+    &["test"],
     &["copy"],
     &["inspect"],
     &["verify"],

@@ -1,0 +1,44 @@
+//! Runs an image for a test, without a container engine: start, health, requests, graceful stop.
+//!
+//! [`test()`] unpacks the layers into a root file system (`rootfs`), writes an OCI runtime bundle
+//! (OCI runtime specification 1.0, `bundle.md` and `config.md`; `bundle`) and starts it with the
+//! first of `crun`, `runc`, `youki` and a runtime of this module (`container`) that the machine
+//! permits. The health check is the image's own, run in the container as Docker runs it.
+//!
+//! The runtime, the container and the checks live in namespaces of their own, under an *agent*: this
+//! program, started again by util-linux's `unshare` (`space`, `agent`). The agent is process 1 of
+//! its namespace and ends when the pipe to the test closes, so that nothing outlives a killed test.
+//! `docs/decisions.md` gives the reasons; `docs/test.md` describes the command.
+
+#![allow(clippy::disallowed_methods)] // No layer of an environment depends on a test.
+
+mod agent;
+mod bundle;
+mod config;
+mod container;
+mod engine;
+mod error;
+mod http;
+mod job;
+mod junit;
+mod log;
+mod loopback;
+mod process;
+mod refusal;
+mod report;
+mod rootfs;
+mod runtime;
+mod session;
+mod signal;
+mod space;
+mod test;
+mod user;
+
+pub use agent::{HELPER_ARGUMENT, helper_main};
+pub use engine::EngineProgram;
+pub use error::RunError;
+pub use junit::{Suite, junit};
+pub use report::{StepOutcome, TestReport, TestStep};
+pub use runtime::RuntimeName;
+pub use session::UrlCheck;
+pub use test::{NetworkMode, RootMode, TestOptions, test};
