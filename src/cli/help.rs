@@ -90,6 +90,7 @@ pub(super) const VERIFY: &str = "\
 Examples:
   ipo-oci verify oci:dist/image                     # all images of a layout
   ipo-oci verify ghcr.io/team/api:3.0.0             # after a push
+  ipo-oci verify ghcr.io/team/api:3.0.0 --rebuild   # from the project in this folder
   docker save api | ipo-oci verify docker-archive:-";
 
 pub(super) const DIFF: &str = "\

@@ -1,12 +1,20 @@
-//! `ipo-oci verify`: verifies every digest, size and member of an image.
+//! `ipo-oci verify`: verifies every digest, size and member of an image, and builds it again.
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ipo_oci::platform::Platform;
+use ipo_oci::builder::{ImageCheck, LayerReuse};
+use ipo_oci::diff::{self, FirstDifference, first_difference, likely_reasons};
+use ipo_oci::image::Image;
+use ipo_oci::printable;
 use ipo_oci::reference::Reference;
-use ipo_oci::verify::{OmittedLayers, VerifyOptions, VerifySeverity, verify};
+use ipo_oci::store;
+use ipo_oci::verify::{OmittedLayers, VerifyOptions, VerifySeverity, recorded_epoch, verify};
+use serde_json::json;
 
 use super::access::AccessArguments;
 use super::failure::Failure;
+use super::project::ProjectArguments;
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci verify`.
@@ -16,15 +24,17 @@ pub(crate) struct VerifyArguments {
     /// docker-daemon:NAME:TAG or [docker://]REGISTRY/NAME[:TAG]; FILE may be -
     #[arg(value_name = "IMAGE")]
     image: String,
+    /// Build the image again from its project [default: .], and explain the first difference
+    #[arg(long, value_name = "PROJECT", num_args = 0..=1, default_missing_value = ".")]
+    rebuild: Option<PathBuf>,
     /// Form of the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: VerifyFormat,
-    /// Platform of the images to verify [default: all of an index]
-    #[arg(long, value_name = "OS/ARCH", value_parser = super::arguments::platform)]
-    platform: Option<Platform>,
-    /// Accept a layout without some layers, as `--shallow` writes
+    /// Accept a layout without some layers, as `copy --shallow` writes
     #[arg(long)]
     shallow: bool,
+    #[command(flatten)]
+    project: ProjectArguments,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -39,24 +49,127 @@ enum VerifyFormat {
     Json,
 }
 
+/// The comparison of an image with a rebuild.
+struct Rebuild {
+    /// Digest of the rebuilt image.
+    digest: String,
+    /// The first difference; `None` for equal images.
+    first: Option<FirstDifference>,
+    reasons: Vec<String>,
+}
+
 /// Prints the findings to standard output.
 pub(crate) fn run(arguments: &VerifyArguments, terminal: &Terminal) -> Result<(), Failure> {
     let reference: Reference = arguments.image.parse().map_err(Failure::argument)?;
     let mut options = VerifyOptions::default();
-    options.platform.clone_from(&arguments.platform);
+    options.platform = arguments.project.platforms().into_iter().next();
     options.omitted = if arguments.shallow { OmittedLayers::Allow } else { OmittedLayers::Refuse };
+    if arguments.rebuild.is_some() && reference.is_standard() {
+        let help = "store the image in a file first: a stream can be read once only";
+        return Err(Failure::usage("cannot build an image on standard input again", help));
+    }
     let report = verify(&reference, &options, &arguments.access.access(), terminal)?;
+    // A damaged image has other problems than its project.
+    let rebuild = match &arguments.rebuild {
+        Some(project) if report.is_intact() => Some(rebuild(arguments, project, &reference, terminal)?),
+        _ => None,
+    };
     match arguments.format {
-        VerifyFormat::Text => terminal.result(&report.render())?,
-        VerifyFormat::Json => terminal.json(&report.to_json())?,
+        VerifyFormat::Text => {
+            let rebuild = rebuild.as_ref().map(Rebuild::render).unwrap_or_default();
+            terminal.result(&(report.render() + &rebuild))?;
+        }
+        VerifyFormat::Json => {
+            let mut document = serde_json::to_value(&report).unwrap_or_default();
+            if let Some(rebuild) = &rebuild {
+                document["rebuild"] = rebuild.json();
+            }
+            terminal.json(&format!("{document:#}\n"))?;
+        }
     }
-    if report.is_intact() {
-        return Ok(());
+    if !report.is_intact() {
+        let errors = report.count(VerifySeverity::Error);
+        let noun = if errors == 1 { "error" } else { "errors" };
+        return Err(Failure::found(
+            format!("cannot trust {reference}: {errors} {noun}"),
+            "fetch or build the image again; `ipo-oci help verify` explains each rule",
+        ));
     }
-    let errors = report.count(VerifySeverity::Error);
-    let noun = if errors == 1 { "error" } else { "errors" };
-    Err(Failure::found(
-        format!("cannot trust {reference}: {errors} {noun}"),
-        "fetch or build the image again; `ipo-oci help verify` explains each rule",
-    ))
+    match rebuild {
+        Some(Rebuild { first: Some(_), .. }) => Err(Failure::found(
+            format!("cannot reproduce {reference}: the rebuild differs"),
+            "build with the recorded inputs; `ipo-oci help verify` lists them",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Builds the image again, and compares.
+fn rebuild(
+    arguments: &VerifyArguments,
+    project: &Path,
+    reference: &Reference,
+    terminal: &Terminal,
+) -> Result<Rebuild, Failure> {
+    let access = arguments.access.access();
+    let image = store::open_image(reference, arguments.project.platforms().first(), &access)?;
+    let [target] = arguments.project.targets()[..] else {
+        return Err(Failure::usage("cannot build several targets again", "name one with --target"));
+    };
+    let mut builder = arguments
+        .project
+        .builder(project, &arguments.access)?
+        .target(target)
+        .platform(image.platform.clone())
+        .format(image.format)
+        .image_check(ImageCheck::Skipped)
+        // A layer of the cache would be compared with itself.
+        .layer_reuse(LayerReuse::Never);
+    if let Some(seconds) = recorded_epoch(&image) {
+        builder = builder.source_date_epoch(seconds);
+    }
+    if let Some(path) = reference.path() {
+        builder = builder.exclude(path);
+    }
+    let built = builder.build(terminal)?;
+    compare(reference, &image, &built.image, access.cache.as_deref(), terminal)
+}
+
+fn compare(
+    reference: &Reference,
+    image: &Image,
+    rebuilt: &Image,
+    cache: Option<&Path>,
+    terminal: &Terminal,
+) -> Result<Rebuild, Failure> {
+    let digest = rebuilt.digest().to_string();
+    let Some(first) = first_difference(image, rebuilt)? else {
+        return Ok(Rebuild { digest, first: None, reasons: Vec::new() });
+    };
+    let names = (reference.to_string(), "rebuild".to_owned());
+    let difference = diff::diff((&names.0, image), (&names.1, rebuilt), cache, terminal)?;
+    Ok(Rebuild { digest, first: Some(first), reasons: likely_reasons(&difference) })
+}
+
+impl Rebuild {
+    fn render(&self) -> String {
+        let Some(first) = &self.first else {
+            return format!("rebuild: identical, {}\n", self.digest);
+        };
+        let mut text = format!("rebuild: differs at {}\n", printable::name(&first.to_string()));
+        for reason in &self.reasons {
+            text.push_str("    ");
+            text.push_str(&printable::name(reason));
+            text.push('\n');
+        }
+        text
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let first = self
+            .first
+            .as_ref()
+            .map(|first| json!({ "place": first.place, "subject": first.subject, "detail": first.detail }));
+        json!({ "identical": self.first.is_none(), "digest": self.digest, "first": first, "reasons": self.reasons })
+    }
 }

@@ -95,11 +95,13 @@ fn members(old: &Layer, new: &Layer) -> Result<Found, BaseError> {
     let (mut old_reader, mut new_reader) = (open(old)?, open(new)?);
     let old_failed = |cause| BaseError::Layer { layer: old.digest, cause };
     let new_failed = |cause| BaseError::Layer { layer: new.digest, cause };
+    // Bytecode precedes its module, and a change of the module explains more.
+    let mut bytecode: Found = None;
     loop {
         let old_member = old_reader.next_member().map_err(old_failed)?;
         let new_member = new_reader.next_member().map_err(new_failed)?;
         let (old_member, new_member) = match (old_member, new_member) {
-            (None, None) => return Ok(None),
+            (None, None) => return Ok(bytecode),
             (Some(old), None) => return Ok(Some((Some(old.path.to_string()), "is missing now".to_owned()))),
             (None, Some(new)) => return Ok(Some((Some(new.path.to_string()), "is new".to_owned()))),
             (Some(old), Some(new)) => (old, new),
@@ -123,7 +125,11 @@ fn members(old: &Layer, new: &Layer) -> Result<Found, BaseError> {
                 } else {
                     format!("byte {at} of the content differs; {} bytes, now {}", size.0, size.1)
                 };
-                return Ok(Some((subject, detail)));
+                if !old_member.path.as_str().ends_with(".pyc") {
+                    return Ok(Some((subject, detail)));
+                }
+                bytecode = bytecode.or(Some((subject, detail)));
+                continue;
             }
         }
         if let Some(detail) = header(&old_member, &new_member) {

@@ -26,6 +26,7 @@ mod first;
 mod layers;
 mod markdown;
 mod packages;
+mod reasons;
 mod text;
 
 use std::path::Path;
@@ -33,6 +34,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use first::{FirstDifference, first_difference};
+pub use reasons::likely_reasons;
 
 use crate::base::{BaseError, View};
 use crate::digest::Digest;

@@ -27,9 +27,11 @@ mod rule;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use serde_json::Value;
 
 pub use rule::{VerifyRule, VerifySeverity};
 
+use crate::image::Image;
 use crate::platform::Platform;
 use crate::plural::{counted, first_names};
 use crate::printable;
@@ -139,6 +141,15 @@ pub fn verify(
 #[doc(hidden)]
 pub fn check_layer(bytes: &[u8], media_type: &str) -> usize {
     layer_files::check(bytes, media_type)
+}
+
+/// Returns the `SOURCE_DATE_EPOCH` of an image's build, in seconds since 1970; `None` if the build had
+/// none.
+pub fn recorded_epoch(image: &Image) -> Option<i64> {
+    let config: Value = serde_json::from_slice(&image.config).ok()?;
+    // Without the variable, an image has a constant time and no label.
+    let created = config.get("config")?.get("Labels")?.get("org.opencontainers.image.created")?;
+    created.as_str()?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
 }
 
 impl Verification {

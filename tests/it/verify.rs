@@ -11,7 +11,7 @@ use ipo_oci::verify::{Verification, VerifyOptions, verify};
 use serde_json::{Value, json};
 
 use crate::support::images::{Raw, archive, gzip, image, image_for, image_with};
-use crate::support::{ipo_oci, requires, run};
+use crate::support::{Outcome, Project, ipo_oci, requires, run};
 use test_macros::test;
 
 fn folder() -> tempfile::TempDir {
@@ -402,5 +402,56 @@ fn layouts_of_umoci_and_skopeo_have_no_errors() {
         tool("skopeo", &["copy", "-q", &format!("oci:{umoci}:b"), &saved]);
         let report = verified(saved.trim_end_matches(":x:1"));
         assert_eq!(rules(&report), Vec::<&str>::new(), "{}", report.render());
+    }
+}
+
+/// Verifies the image of a project, and builds it again.
+fn rebuilt(project: &Project, arguments: &[&str]) -> Outcome {
+    let image = ["verify", "oci:dist/image", "--rebuild"];
+    run(ipo_oci().current_dir(project.path()).args(image).args(arguments))
+}
+
+#[test]
+fn a_rebuild_of_an_unchanged_project_is_identical() {
+    let project = Project::tiny();
+    let mut build = project.command("build");
+    run(build.arg("--no-check").env("SOURCE_DATE_EPOCH", "1700000000")).success();
+    let outcome = rebuilt(&project, &[]).success();
+    assert!(outcome.text().contains("\nrebuild: identical, sha256:"), "{}", outcome.text());
+    let outcome = rebuilt(&project, &["--format", "json"]).success();
+    let json: Value = serde_json::from_slice(&outcome.stdout).expect("JSON");
+    assert_eq!(json["rebuild"]["identical"], true);
+}
+
+#[test]
+fn a_rebuild_of_a_changed_project_names_the_first_difference_and_the_reason() {
+    type Change<'a> = (&'a dyn Fn(&Project), &'a [&'a str], &'a str, &'a str);
+    let cases: [Change<'_>; 4] = [
+        (
+            &|project| project.write("main.py", "from fastapi import FastAPI\n\napp = FastAPI()\nx = 1\n"),
+            &[],
+            "main.py: byte 45 of the content differs; 45 bytes, now 51",
+            "the source, the settings or this machine have other files: /app/main.py",
+        ),
+        (
+            &|project| {
+                let path = project.read("pyproject.toml").replace("\"1.0\"", "\"1.1\"");
+                project.write("pyproject.toml", &path);
+            },
+            &[],
+            "/app/pyproject.toml: byte 37 of the content differs",
+            "the project has another version: 1.0, now 1.1",
+        ),
+        (&|_| (), &["--port", "9000"], "configuration: ", "other settings, target or process: "),
+        (&|_| (), &["--target", "dev"], "", "other settings, target or process: "),
+    ];
+    for (change, arguments, first, reason) in cases {
+        let project = Project::tiny();
+        project.build(&["--no-check"]);
+        change(&project);
+        let outcome = rebuilt(&project, arguments).exits_with(1);
+        let text = outcome.text();
+        assert!(text.contains("\nrebuild: differs at ") && text.contains(first), "{}", outcome.describe());
+        assert!(text.contains(reason), "{}", outcome.describe());
     }
 }
