@@ -35,7 +35,7 @@ mod retained;
 mod rootfs;
 mod stdlib;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -12,10 +12,10 @@ use crate::tree::ImagePath;
 
 /// A layer's archive under construction.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tar(pub(super) Vec<u8>);
+pub(crate) struct Tar(pub(crate) Vec<u8>);
 
 impl Tar {
-    pub(super) fn member(mut self, kind: EntryType, name: &str, link: &str, mode: u32, bytes: &[u8]) -> Self {
+    pub(crate) fn member(mut self, kind: EntryType, name: &str, link: &str, mode: u32, bytes: &[u8]) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
@@ -32,27 +32,27 @@ impl Tar {
         self
     }
 
-    pub(super) fn dir(self, name: &str, mode: u32) -> Self {
+    pub(crate) fn dir(self, name: &str, mode: u32) -> Self {
         self.member(EntryType::Directory, name, "", mode, b"")
     }
 
-    pub(super) fn file(self, name: &str, text: &str) -> Self {
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
         self.member(EntryType::Regular, name, "", 0o644, text.as_bytes())
     }
 
-    pub(super) fn binary(self, name: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn binary(self, name: &str, bytes: &[u8]) -> Self {
         self.member(EntryType::Regular, name, "", 0o755, bytes)
     }
 
-    pub(super) fn link(self, name: &str, target: &str) -> Self {
+    pub(crate) fn link(self, name: &str, target: &str) -> Self {
         self.member(EntryType::Symlink, name, target, 0o777, b"")
     }
 
-    pub(super) fn hard(self, name: &str, target: &str) -> Self {
+    pub(crate) fn hard(self, name: &str, target: &str) -> Self {
         self.member(EntryType::Link, name, target, 0o644, b"")
     }
 
-    pub(super) fn layer(&self) -> Layer {
+    pub(crate) fn layer(&self) -> Layer {
         let bytes: Arc<[u8]> = [&*self.0, &[0; 1024]].concat().into();
         let digest = Digest::of(&bytes);
         let size = bytes.len() as u64;
@@ -60,7 +60,7 @@ impl Tar {
     }
 }
 
-pub(super) fn image(layers: &[Tar]) -> Image {
+pub(crate) fn image(layers: &[Tar]) -> Image {
     let line = HistoryLine { created_by: "test".to_owned(), comment: String::new() };
     let layers = layers.iter().map(|tar| (tar.layer(), line.clone())).collect();
     let config =
@@ -68,10 +68,10 @@ pub(super) fn image(layers: &[Tar]) -> Image {
     Image::assemble(&config, layers, &[].into()).unwrap()
 }
 
-pub(super) fn view(layers: &[Tar]) -> View {
+pub(crate) fn view(layers: &[Tar]) -> View {
     View::of(&image(layers), None, &Silent).unwrap()
 }
 
-pub(super) fn path(text: &str) -> ImagePath {
+pub(crate) fn path(text: &str) -> ImagePath {
     ImagePath::new(text).unwrap()
 }

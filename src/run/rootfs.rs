@@ -283,3 +283,79 @@ impl RootfsWriter<'_> {
 fn id(number: u64) -> u32 {
     u32::try_from(number).ok().filter(|number| *number != u32::MAX).unwrap_or(65534)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+    use crate::base::testing::{Tar, path, view};
+
+    /// Unpacks layers for the user 1000, whose files belong to others, or for their owner, 7.
+    fn unpacked(
+        layers: &[Tar],
+        uid: u32,
+        volumes: &[ImagePath],
+    ) -> Result<(tempfile::TempDir, Rootfs), RunError> {
+        let folder = tempfile::tempdir().unwrap();
+        let user = ContainerUser { uid, gid: uid, groups: Vec::new(), home: "/".to_owned() };
+        let cwd = path("srv/app");
+        let folders = RootfsFolders { cwd: &cwd, volumes, mount_points: &["/proc"], has_network: false };
+        let rootfs = unpack(&view(layers), folder.path(), Ownership::OneUser, &user, &folders)?;
+        Ok((folder, rootfs))
+    }
+
+    fn mode(folder: &tempfile::TempDir, path: &str) -> u32 {
+        std::fs::symlink_metadata(folder.path().join(path)).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn layers_are_merged_with_links() {
+        let lower =
+            Tar::default().dir("a", 0o755).file("a/gone", "1").file("a/kept", "2").link("l", "a/kept");
+        let upper = Tar::default().file("a/.wh.gone", "").file("b", "3").hard("c", "b");
+        let (folder, rootfs) = unpacked(&[lower, upper], 7, &[]).unwrap();
+        let place = |path: &str| folder.path().join(path);
+        assert!(!place("a/gone").exists());
+        assert_eq!(std::fs::read_to_string(place("l")).unwrap(), "2");
+        let inode = |path: &str| std::fs::metadata(place(path)).unwrap().ino();
+        assert_eq!(inode("b"), inode("c"));
+        assert_eq!(std::fs::metadata(place("b")).unwrap().mtime(), 9);
+        // Files: kept, l, b and c. Folders that were missing are made.
+        assert_eq!(rootfs.files, 4);
+        assert!(place("srv/app").is_dir() && place("proc").is_dir());
+        assert_eq!(rootfs.writable, [path("a")]);
+    }
+
+    #[test]
+    fn permissions_of_the_image_are_those_of_the_owner() {
+        let layer = Tar::default().dir("d", 0o750).binary("program", b"x").file("d/text", "x");
+        let (folder, rootfs) = unpacked(std::slice::from_ref(&layer), 7, &[]).unwrap();
+        assert_eq!((mode(&folder, "d"), mode(&folder, "program")), (0o750, 0o755));
+        assert_eq!(rootfs.writable, [path("d")]);
+        let (folder, rootfs) = unpacked(&[layer], 1000, &[path("d/v")]).unwrap();
+        assert_eq!((mode(&folder, "d"), mode(&folder, "program")), (0o050, 0o555));
+        assert_eq!(rootfs.writable, [path("d/v")]);
+        remove_all(folder);
+    }
+
+    #[test]
+    fn hostile_links_lead_nowhere() {
+        let outside = tempfile::tempdir().unwrap();
+        let target = outside.path().to_str().unwrap();
+        let lower = Tar::default().link("x", target).link("etc", target).link("srv", target);
+        let upper = Tar::default().link("y", "../../..").file("x/evil", "1").file("y/evil", "2");
+        let (folder, _) = unpacked(&[lower.clone(), upper], 1000, &[]).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("x/evil")).unwrap(), "1");
+        assert_eq!(std::fs::read_to_string(folder.path().join("evil")).unwrap(), "2");
+        // A volume at a link that dangles in the image would be a mount of this machine's folder.
+        let link = Tar::default().link("data", target);
+        assert!(unpacked(&[link], 1000, &[path("data")]).is_err());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+        remove_all(folder);
+    }
+
+    fn remove_all(folder: tempfile::TempDir) {
+        crate::staging::remove_tree(&folder.keep()).unwrap();
+    }
+}
