@@ -69,7 +69,8 @@ pub(crate) fn propose(
     });
     required.retain(|name| of_stage(name).is_none());
     // A secret's value is not in collected files; that of another variable may decide about them.
-    let others: Vec<&str> = required.iter().map(String::as_str).filter(|name| !is_secret(name, "")).collect();
+    let others: Vec<&str> =
+        required.iter().map(String::as_str).filter(|name| placeholder(name).is_none()).collect();
     if hint.is_none() && !others.is_empty() {
         return Some(StaticFiles::Open(format!(
             "WhiteNoise serves {place_of_root}, and its settings need {}: write [[tool.ipo-oci.prepare]] with `collectstatic` \
@@ -82,7 +83,7 @@ pub(crate) fn propose(
     let others = of_hint.iter().filter(|(name, _)| name != SETTINGS && Some(name) != root.variable.as_ref());
     env.extend(others.map(|(name, value)| (name.clone(), text(value))));
     if hint.is_none() {
-        env.extend(required.iter().map(|name| (name.clone(), text(PLACEHOLDER))));
+        env.extend(required.iter().filter_map(|name| Some((name.clone(), text(placeholder(name)?)))));
     }
     env.push((SETTINGS.to_owned(), text(&settings)));
     let folder = project.manage.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -107,6 +108,15 @@ pub(crate) fn propose(
         None => format!("whitenoise is a dependency; {place_of_root}"),
     };
     Some(StaticFiles::Setting(ProposedSetting::new(&["prepare"], ProposedValue::Tables(vec![table]), reason)))
+}
+
+/// Returns the value of a variable that no collected file depends on: of a secret, or of the database.
+fn placeholder(name: &str) -> Option<&'static str> {
+    match name {
+        "DATABASE_URL" => Some("sqlite://:memory:"),
+        name if name.ends_with("_URL") || !is_secret(name, "") => None,
+        _ => Some(PLACEHOLDER),
+    }
 }
 
 /// Returns true for a command that collects static files.
@@ -193,6 +203,10 @@ mod tests {
         assert_eq!(
             with("SECRET_KEY = os.environ['SECRET_KEY']\n"),
             format!("command=-c; SECRET_KEY=only-for-collectstatic {of_django}; to=static")
+        );
+        assert_eq!(
+            with("D = env.db()\n"),
+            format!("command=-c; DATABASE_URL=sqlite://:memory: {of_django}; to=static")
         );
         let open = with("A = os.environ['SECRET_KEY']\nB = os.environ['SITE']\n");
         assert!(open.contains("shop/settings.py:2, and its settings need SITE:"), "{open}");
