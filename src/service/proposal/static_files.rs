@@ -14,7 +14,8 @@ const SETTINGS: &str = "DJANGO_SETTINGS_MODULE";
 const PLACEHOLDER: &str = "only-for-collectstatic";
 
 /// Collects static files into the folder of the command, for settings without a variable that names one.
-/// Applications may open the folder when they are loaded.
+/// Applications may open the folder when they are loaded, and settings look for the word `collectstatic` among the
+/// arguments.
 const COLLECT: &str = "import os, django; from django.conf import settings; \
     settings.STATIC_ROOT = os.environ['IPO_OCI_OUT']; django.setup(); \
     from django.core.management import call_command; \
@@ -95,7 +96,7 @@ pub(crate) fn propose(
         if !folder.is_empty() {
             env.push(("PYTHONPATH".to_owned(), text(folder)));
         }
-        (vec!["python", "-c", COLLECT], root.path.clone())
+        (vec!["python", "-c", COLLECT, "collectstatic"], root.path.clone())
     };
     let table = vec![
         ("name".to_owned(), text("static")),
