@@ -35,7 +35,7 @@ impl Rule {
 }
 
 /// Rules on the source and the configuration, see [`Rule::is_of_source`].
-const OF_SOURCE: [&str; 4] = ["IPO304", "IPO305", "IPO404", "IPO606"];
+const OF_SOURCE: [&str; 3] = ["IPO305", "IPO404", "IPO606"];
 
 /// The reports of a build about the fault of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ pub static RULES: &[Rule] = &[
         "IPO304",
         "application-not-found",
         Error,
-        Checked,
+        Reported,
         "the application that the command names is not in the image",
     ),
     rule_of(

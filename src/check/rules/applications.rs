@@ -279,8 +279,7 @@ fn named_parts(server: &Server, image: &CheckedImage) -> Vec<(&'static str, Stri
     match server.kind {
         ServerKind::Uvicorn => {
             add("--loop", option(&["--loop"], "UVICORN_LOOP"), &[("uvloop", "uvloop")]);
-            let https = [("httptools", "httptools"), ("h11", "h11")];
-            add("--http", option(&["--http"], "UVICORN_HTTP"), &https);
+            add("--http", option(&["--http"], "UVICORN_HTTP"), &[("httptools", "httptools")]);
             let sockets =
                 [("websockets", "websockets"), ("websockets-sansio", "websockets"), ("wsproto", "wsproto")];
             add("--ws", option(&["--ws"], "UVICORN_WS"), &sockets);
