@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Builder;
 use super::added_files::WritableDirectories;
 use super::base::ResolvedBase;
+use super::check_build::CheckedLayers;
 use super::compile::{ModuleSet, source_modules};
 use super::environment_plan::{EnvironmentFacts, forward_warnings, without_process_settings};
 use super::error::BuildError;
@@ -19,7 +20,6 @@ use super::service::distributions_of;
 use super::source::Source;
 use super::system::{loader_files, loader_requirements};
 use super::warning_recorder::WarningRecorder;
-use crate::check::Diagnostic;
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{HistoryLine, ImageError, Layer, MAX_LAYERS, rfc3339};
@@ -56,8 +56,8 @@ pub(super) struct Assembled {
     pub(super) recipe: Recipe,
     pub(super) scanner: PathScanner,
     pub(super) base: Option<ResolvedBase>,
-    /// Diagnostics about the cached layers; `None` for a complete plan.
-    pub(super) known: Option<Vec<Diagnostic>>,
+    /// The check of the cached layers; `None` for a complete plan.
+    pub(super) known: Option<CheckedLayers>,
     /// The images of further processes, which have the same layers.
     pub(super) others: Vec<OtherImage>,
 }
@@ -96,8 +96,8 @@ struct Decisions {
     layers: Vec<PlannedLayer>,
     below: Vec<(CachedLayer, Layer)>,
     pending_plan: Option<PendingPlan>,
-    /// Diagnostics about the cached layers; `None` for a complete plan.
-    known: Option<Vec<Diagnostic>>,
+    /// The check of the cached layers; `None` for a complete plan.
+    known: Option<CheckedLayers>,
 }
 
 impl<'a> PlanInputs<'a> {
@@ -321,7 +321,7 @@ impl Builder {
         };
         let CachedPlan {
             facts,
-            diagnostics,
+            checked,
             warnings,
             lower_layers,
             answers,
@@ -330,7 +330,7 @@ impl Builder {
             extra: directories,
         } = cached_plan;
         // A build without a check cached the plan.
-        if diagnostics.is_none() && self.checks(inputs.recipe) {
+        if checked.is_none() && self.checks(inputs.recipe) {
             return Ok(None);
         }
         let planned = |named: &str| {
@@ -382,7 +382,7 @@ impl Builder {
             layers,
             below,
             pending_plan: None,
-            known: diagnostics,
+            known: checked,
         }))
     }
 

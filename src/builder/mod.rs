@@ -12,6 +12,7 @@ mod build_results;
 mod built;
 pub mod cause;
 mod check;
+mod check_build;
 mod compile;
 mod complete;
 mod content_scan;
@@ -281,7 +282,7 @@ impl Builder {
         let cache = folder.filter(|_| self.layers == LayerReuse::Allowed).map(LayerCache::new);
         let plan_cache = cache.as_ref().map(|cache| PlanCache { cache, staging: &staging });
         let mut assembled = assemble(plan_cache)?;
-        self.check_assembled(&mut assembled, progress)?;
+        self.check_assembled(&mut assembled, cache.as_ref(), progress)?;
         let context = BuildContext {
             threads: self.threads,
             staging: staging.clone(),

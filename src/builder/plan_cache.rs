@@ -8,12 +8,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check_build::CheckedLayers;
 use super::environment_plan::EnvironmentFacts;
 use super::layer_cache;
 use super::planned_files::RecordedAnswers;
 use super::planner::EnvironmentPlanner;
 use crate::cache::{LayerCache, QuickRecord};
-use crate::check::Diagnostic;
 use crate::digest::Digest;
 use crate::image::Layer;
 use crate::parallel;
@@ -32,8 +32,8 @@ const MAX_THREADS: usize = 8;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CachedPlan {
     pub(super) facts: EnvironmentFacts,
-    /// Diagnostics about these layers; `None` if they were built without a check.
-    pub(super) diagnostics: Option<Vec<Diagnostic>>,
+    /// The check of these layers; `None` if they were built without one.
+    pub(super) checked: Option<CheckedLayers>,
     pub(super) warnings: Vec<Warning>,
     pub(super) lower_layers: LowerLayers,
     /// Results of the program check in these layers.
@@ -75,7 +75,7 @@ pub(super) struct PendingPlan {
     moment: Moment,
     trace: TraceRecorder,
     facts: EnvironmentFacts,
-    pub(super) diagnostics: Option<Vec<Diagnostic>>,
+    pub(super) checked: Option<CheckedLayers>,
     warnings: Vec<Warning>,
     lower_layers: LowerLayers,
     answers: RecordedAnswers,
@@ -156,7 +156,7 @@ impl PlanRecorder {
             moment,
             trace,
             facts,
-            diagnostics: None,
+            checked: None,
             warnings,
             lower_layers,
             answers,
@@ -177,7 +177,7 @@ impl PendingPlan {
             moment,
             trace,
             facts,
-            diagnostics,
+            checked,
             warnings,
             lower_layers,
             answers,
@@ -187,8 +187,7 @@ impl PendingPlan {
         } = self;
         if let Some(trace) = trace.finish(moment) {
             let blobs: Vec<Digest> = layers.iter().map(|layer| layer.quick.record.digest).collect();
-            let plan =
-                CachedPlan { facts, diagnostics, warnings, lower_layers, answers, natives, layers, extra };
+            let plan = CachedPlan { facts, checked, warnings, lower_layers, answers, natives, layers, extra };
             cache.keep_cached_plan(&key, &blobs, &StoredPlan { trace, plan });
         }
     }

@@ -58,6 +58,9 @@ pub struct DiagnosticSource {
 #[derive(Deserialize)]
 struct StoredDiagnostic {
     code: String,
+    /// The caches' format has no names of fields, so the fields are those of [`Diagnostic`].
+    #[serde(rename = "name")]
+    _name: String,
     severity: Severity,
     path: Option<ImagePath>,
     others: Vec<ImagePath>,
@@ -70,7 +73,7 @@ struct StoredDiagnostic {
 impl<'de> Deserialize<'de> for Diagnostic {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let stored = StoredDiagnostic::deserialize(deserializer)?;
-        let StoredDiagnostic { code, severity, path, others, source, owner, message, help } = stored;
+        let StoredDiagnostic { code, severity, path, others, source, owner, message, help, .. } = stored;
         let known = rule(&code).ok_or_else(|| D::Error::custom(format!("unknown rule `{code}`")))?;
         let Rule { code, name, .. } = *known;
         Ok(Self { code, name, severity, path, others, source, owner, message, help })

@@ -97,11 +97,10 @@ impl CheckedImage {
         Self::planned(plan, Arc::new(View::empty()), Some(project))
     }
 
-    /// Makes an image of a configuration alone.
-    pub(crate) fn of_process(plan: &Plan, process: &Process) -> Result<Self, CheckError> {
-        let plan =
-            Plan { layers: Vec::new(), appended: Vec::new(), process: process.clone(), ..plan.clone() };
-        Self::planned(&plan, Arc::new(View::empty()), None)
+    /// Replaces the configuration by that of another process of the plan.
+    pub(crate) fn set_process(&mut self, plan: &Plan, process: &Process) -> Result<(), CheckError> {
+        self.config = parse_config(&config_of_plan(plan, process)?)?;
+        Ok(())
     }
 
     fn planned(plan: &Plan, view: Arc<View>, project: Option<SourceFolder>) -> Result<Self, CheckError> {
@@ -128,7 +127,7 @@ impl CheckedImage {
         });
         Ok(Self {
             platform: plan.platform.clone(),
-            config: parse_config(&config_of_plan(plan)?)?,
+            config: parse_config(&config_of_plan(plan, &plan.process)?)?,
             files,
             is_planned: true,
             pythons: Vec::new(),
@@ -260,16 +259,6 @@ impl CheckedImage {
     /// Iterates over all paths and nodes, each directory before its content.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ImagePath, &CheckedNode)> {
         self.nodes.iter()
-    }
-
-    /// Iterates over everything below `directory`. Follows no link.
-    pub(crate) fn below<'a>(
-        &'a self,
-        directory: &'a ImagePath,
-    ) -> impl Iterator<Item = (&'a ImagePath, &'a CheckedNode)> {
-        self.nodes
-            .range::<ImagePath, _>((Bound::Excluded(directory), Bound::Unbounded))
-            .take_while(move |(path, _)| path.starts_with(directory))
     }
 
     /// Iterates over the paths in `directory` that begin with `start`, a beginning of a relative path.
@@ -411,8 +400,8 @@ impl CheckedImage {
 }
 
 /// Returns the configuration of a plan's image, with the base's.
-fn config_of_plan(plan: &Plan) -> Result<Vec<u8>, CheckError> {
-    let config = ImageConfig::new(&plan.platform, plan.created, plan.process.clone());
+fn config_of_plan(plan: &Plan, process: &Process) -> Result<Vec<u8>, CheckError> {
+    let config = ImageConfig::new(&plan.platform, plan.created, process.clone());
     let annotations = BTreeMap::new();
     let image = match &plan.context.base {
         Some(base) => Image::on_base(&base.image, &config, Vec::new(), &annotations, base.name.as_ref())?,

@@ -13,6 +13,7 @@ mod distributions;
 mod error;
 mod image;
 mod imports;
+mod keys;
 mod modules;
 mod named;
 mod node;
@@ -38,6 +39,7 @@ pub use rule::{RULES, Rule, rule};
 pub use selection::RuleSelection;
 
 use diagnostic::Reporter;
+pub(crate) use keys::{WHOLE, lower_key, module_key, stamp_key};
 
 /// The result of checking an image: the diagnostics, errors first.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +75,15 @@ pub(crate) fn check_for_build(image: &CheckedImage, options: &CheckOptions) -> V
     let mut found = reporter.finish();
     found.retain(|found| rule(found.code).is_some_and(Rule::is_of_builds));
     found
+}
+
+/// Applies the rules with these codes to `image`, selected or not.
+pub(crate) fn check_only(image: &CheckedImage, codes: &[&str]) -> Vec<Diagnostic> {
+    let codes: Vec<String> = codes.iter().map(|code| (*code).to_owned()).collect();
+    let selection = RuleSelection::new(&codes, &[]).unwrap_or_default();
+    let mut reporter = Reporter::new(&selection);
+    rules::apply(image, &CheckOptions::default(), &mut reporter);
+    reporter.finish()
 }
 
 /// Applies the selected rules to `image`.

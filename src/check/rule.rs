@@ -26,16 +26,7 @@ impl Rule {
     pub(crate) fn is_of_builds(&self) -> bool {
         self.in_build == InBuild::Checked
     }
-
-    /// Returns true if diagnostics about no single file depend on the source or the configuration, and
-    /// not on the layers below.
-    pub(crate) fn is_of_source(&self) -> bool {
-        OF_SOURCE.contains(&self.code)
-    }
 }
-
-/// Rules on the source and the configuration, see [`Rule::is_of_source`].
-const OF_SOURCE: [&str; 3] = ["IPO305", "IPO404", "IPO606"];
 
 /// The reports of a build about the fault of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

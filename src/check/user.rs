@@ -77,11 +77,6 @@ impl CheckedUser {
         self.has(node, 0o2)
     }
 
-    /// Returns true if the permission bits let the user execute or enter.
-    pub(crate) fn may_execute(&self, node: &CheckedNode) -> bool {
-        if self.is_root() { node.is_directory() || node.mode & 0o111 != 0 } else { self.has(node, 0o1) }
-    }
-
     fn has(&self, node: &CheckedNode, bit: u32) -> bool {
         let shift = if self.uid == Some(node.uid) {
             6

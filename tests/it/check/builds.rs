@@ -73,3 +73,32 @@ fn a_build_with_a_cached_plan_warns_as_the_first() {
     project.write("pyproject.toml", &format!("{own}\n[tool.ipo-oci.check]\nignore = [\"IPO107\"]\n"));
     assert_eq!(build(), <[String; 0]>::default());
 }
+
+#[test]
+fn an_import_is_checked_with_a_cached_plan_too() {
+    let project = Project::tiny();
+    let cache = project.beside("cache");
+    let build = |text: &str| {
+        project.write("main.py", text);
+        project.try_build(&["--cache-dir", cache.to_str().expect("UTF-8")])
+    };
+    let plain = "from fastapi import FastAPI\n\napp = FastAPI()\n";
+    build(plain).success();
+    for _ in 0..2 {
+        let outcome = build(&format!("import absent_module\n{plain}")).exits_with(1);
+        assert!(
+            outcome.stderr.contains("absent_module") && outcome.stderr.contains("[IPO404]"),
+            "{}",
+            outcome.describe()
+        );
+    }
+    // Of other names, a module of the source, and one that may be missing.
+    build(&format!("import json\n{plain}")).success();
+    build(&format!("{plain}\ndef f():\n    return 1\n")).success();
+    project.write("helper.py", "x = 1\n");
+    build(&format!("import helper\n{plain}")).success();
+    build(&format!("try:\n    import absent_module\nexcept ImportError:\n    pass\n{plain}")).success();
+    fs_err::remove_file(project.path().join("helper.py")).expect("a file");
+    let outcome = build(&format!("import helper\n{plain}")).exits_with(1);
+    assert!(outcome.stderr.contains("imports helper"), "{}", outcome.describe());
+}
