@@ -46,7 +46,9 @@ impl Faultless {
     }
 
     fn keep(keys: &[Digest], cache: &LayerCache) {
-        keys.iter().for_each(|key| cache.keep_cached_plan(key, &[], &Self));
+        for key in keys {
+            cache.keep_cached_plan(key, &[], &Self);
+        }
     }
 }
 
@@ -80,7 +82,9 @@ impl Builder {
         found.dedup();
         let (errors, warnings): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|found| found.severity == Severity::Error);
-        warnings.iter().for_each(|found| progress.warn(warning(found)));
+        for found in &warnings {
+            progress.warn(warning(found));
+        }
         if errors.is_empty() { Ok(()) } else { Err(BuildError::Refused(errors)) }
     }
 

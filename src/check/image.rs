@@ -19,7 +19,7 @@ use crate::image::{HistoryLine, Image, ImageConfig, Process};
 use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::progress::Progress;
-use crate::tree::{Content, Entry, ImagePath, Kind, Owner, Time};
+use crate::tree::{Entry, ImagePath, Kind, Owner, Time};
 
 /// The most links on the way to one file, as in the kernel (`MAXSYMLINKS`).
 const LINKS_LIMIT: usize = 40;
@@ -332,17 +332,6 @@ impl CheckedImage {
             NodeContent::Collected { offset, length } => {
                 self.collection.as_ref()?.read(*offset, *length, limit as u64)
             }
-        }
-    }
-
-    /// Returns the size of a file in bytes. That of a planned file which is rewritten while it is read is
-    /// known only after reading.
-    pub(crate) fn exact_size(&self, node: &CheckedNode) -> u64 {
-        match &node.content {
-            NodeContent::Planned(content @ Content::Derived { .. }) => {
-                content.read().map_or(node.size, |bytes| bytes.len() as u64)
-            }
-            _ => node.size,
         }
     }
 

@@ -73,6 +73,17 @@ impl CheckedNode {
         self.kind == CheckedKind::Directory
     }
 
+    /// Returns the size of a file in bytes. That of a planned file which is rewritten while it is read is
+    /// known only after reading.
+    pub(crate) fn exact_size(&self) -> u64 {
+        match &self.content {
+            NodeContent::Planned(content @ Content::Derived { .. }) => {
+                content.read().map_or(self.size, |bytes| bytes.len() as u64)
+            }
+            _ => self.size,
+        }
+    }
+
     /// Returns true if the project makes the node.
     pub(crate) fn is_own(&self) -> bool {
         self.origin == NodeOrigin::Own

@@ -41,7 +41,7 @@ pub(super) fn find(image: &CheckedImage) -> Vec<CheckedPython> {
     let markers = image.iter().filter(|(path, _)| path.file_name() == Some("pyvenv.cfg"));
     let environments: Vec<ImagePath> = markers.filter_map(|(path, _)| path.parent()).collect();
     let mut found: Vec<CheckedPython> =
-        environments.iter().flat_map(|environment| of_environment(image, environment)).collect();
+        environments.iter().filter_map(|environment| of_environment(image, environment)).collect();
     let own: Vec<ImagePath> = found.iter().filter_map(|python| python.executable.clone()).collect();
     let search = image.config.variable("PATH").unwrap_or_default().to_owned();
     for directory in search.split(':').filter(|path| path.starts_with('/')).chain(DIRECTORIES) {

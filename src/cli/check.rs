@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &CheckArguments, terminal: &Terminal) -> Result<(),
     if let Some(text) = &arguments.explain {
         let known = rule(text).and_then(|rule| pages::rule(rule.code));
         let Some(section) = known else {
-            let Err(error) = RuleSelection::new(&[text.clone()], &[]) else {
+            let Err(error) = RuleSelection::new(std::slice::from_ref(text), &[]) else {
                 return Err(Failure::usage(
                     format!("`{text}` names several rules"),
                     "run `ipo-oci help checks` for all rules",

@@ -122,7 +122,7 @@ enum Command {
     ///
     /// All findings are printed. The exit code is 1 if one is an error; warnings and notes leave 0.
     #[command(after_long_help = help::VERIFY)]
-    Verify(verify::VerifyArguments),
+    Verify(Box<verify::VerifyArguments>),
     /// Compare two images
     ///
     /// Distributions, Debian packages, configuration, files and layers, with the bytes of a pull.

@@ -1,5 +1,7 @@
 //! The report as SARIF 2.1.0 (OASIS), the form that code scanning services take.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use crate::check::{CheckReport, Diagnostic, DiagnosticSource, RULES, Severity};
@@ -82,7 +84,7 @@ fn encoded(path: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=@".contains(&byte) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            let _ = write!(text, "%{byte:02X}");
         }
     }
     text

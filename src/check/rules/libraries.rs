@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::base::{self, BaseError, MissingVersion};
 use crate::check::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::check::image::CheckedImage;
+use crate::check::node::CheckedNode;
 use crate::elf::{Description, Elf, LoadRoot, Missing};
 use crate::system::LibraryIndex;
 use crate::tree::ImagePath;
@@ -102,7 +103,7 @@ fn report_missing(
         else {
             continue;
         };
-        let is_own = image.lookup(&path).is_none_or(|node| node.is_own());
+        let is_own = image.lookup(&path).is_none_or(CheckedNode::is_own);
         let is_searched = || searched.iter().any(|folder| has(image, folder, soname));
         if is_own && !index.is_met(file, soname) && !is_searched() {
             by_name.entry(soname).or_default().push(path);

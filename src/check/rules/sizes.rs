@@ -12,14 +12,14 @@ use crate::tree::{ImagePath, Owner};
 
 pub(super) fn check(image: &CheckedImage, options: &CheckOptions, reporter: &mut Reporter<'_>) {
     if let Some(most) = options.max_size.filter(|_| reporter.wants(&["IPO701"])) {
-        let bytes = bytes(image, image.iter().map(|(path, _)| path).collect(), most);
+        let bytes = bytes(image, &image.iter().map(|(path, _)| path).collect::<Vec<_>>(), most);
         if bytes > most {
             reporter.report(over("IPO701", "the image", bytes, most));
         }
     }
     if let Some(most) = options.max_layer_size.filter(|_| reporter.wants(&["IPO702"])) {
         for layer in &image.layers {
-            let bytes = bytes(image, layer.files.iter().collect(), most);
+            let bytes = bytes(image, &layer.files.iter().collect::<Vec<_>>(), most);
             if bytes > most {
                 reporter.report(over("IPO702", &format!("the layer `{}`", layer.name), bytes, most));
             }
@@ -33,7 +33,7 @@ pub(super) fn check(image: &CheckedImage, options: &CheckOptions, reporter: &mut
             }
         }
         for (owner, files) in files {
-            let bytes = bytes(image, files, most);
+            let bytes = bytes(image, &files, most);
             if bytes > most {
                 let found = over("IPO703", &format!("the distribution {owner}"), bytes, most);
                 reporter.report(found.of(Some(&owner)));
@@ -44,10 +44,10 @@ pub(super) fn check(image: &CheckedImage, options: &CheckOptions, reporter: &mut
 
 /// Returns the bytes of regular files. Sizes before a rewrite are only an estimate, so if these are more
 /// than `most`, the files are read.
-fn bytes(image: &CheckedImage, paths: Vec<&ImagePath>, most: u64) -> u64 {
+fn bytes(image: &CheckedImage, paths: &[&ImagePath], most: u64) -> u64 {
     let nodes = || paths.iter().filter_map(|path| image.lookup(path)).filter(|node| node.is_file());
     let estimate = nodes().map(|node| node.size).sum();
-    if estimate <= most { estimate } else { nodes().map(|node| image.exact_size(node)).sum() }
+    if estimate <= most { estimate } else { nodes().map(|node| node.exact_size()).sum() }
 }
 
 fn over(code: &'static str, subject: &str, bytes: u64, most: u64) -> Diagnostic {
