@@ -7,7 +7,7 @@ use super::BuildError;
 use super::environment_plan::EnvironmentFacts;
 use crate::project::Project;
 use crate::python::application::Application;
-use crate::python::application::imports::{Follow, LoadReason, Modules, Start, reach};
+use crate::python::application::imports::{Followed, LoadReason, Modules, Start, reach};
 use crate::python::bytecode::{BytecodeSource, Refused};
 use crate::recipe::Recipe;
 use crate::service::server::ServerKind;
@@ -39,7 +39,7 @@ impl LoadedModules<'_> {
         }
         let files = SourceModules::of(sources);
         let (roots, starts) = (self.roots(&files), self.starts(&files));
-        let loaded = reach(&files, &roots, &starts, Follow::Possible);
+        let loaded = reach(&files, &roots, &starts, Followed::Possible);
         let Some((refused, reason)) =
             refused.iter().find_map(|refused| Some((refused, loaded.get(&refused.path)?)))
         else {

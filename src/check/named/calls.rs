@@ -41,14 +41,14 @@ pub(in crate::check) fn find(text: &str) -> Vec<LoadCall> {
     }
     let parsed = parse_unchecked(text, ParseOptions::from(Mode::Module));
     let ast::Mod::Module(tree) = parsed.syntax() else { return Vec::new() };
-    let mut finder = Finder { text, calls: Vec::new(), guards: 0, functions: 0 };
+    let mut finder = CallFinder { text, calls: Vec::new(), guards: 0, functions: 0 };
     for statement in &tree.body {
         finder.visit_stmt(statement);
     }
     finder.calls
 }
 
-struct Finder<'a> {
+struct CallFinder<'a> {
     text: &'a str,
     calls: Vec<LoadCall>,
     /// The number of `try`, `with` and `if` around the expression.
@@ -56,7 +56,7 @@ struct Finder<'a> {
     functions: usize,
 }
 
-impl Finder<'_> {
+impl CallFinder<'_> {
     fn guarded(&mut self, visit: impl FnOnce(&mut Self)) {
         self.guards += 1;
         visit(self);
@@ -64,9 +64,9 @@ impl Finder<'_> {
     }
 
     fn record(&mut self, expression: &Expr, at: ruff_text_size::TextSize) {
-        let mut names = Names::default();
+        let mut names = ModuleNames::default();
         names.visit_expr(expression);
-        let Names { files, found } = names;
+        let ModuleNames { files, found } = names;
         if self.guards == 0 && !(files.is_empty() && found.is_empty()) {
             let before = self.text.get(..at.to_usize()).unwrap_or_default();
             let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
@@ -75,7 +75,7 @@ impl Finder<'_> {
     }
 }
 
-impl<'a> Visitor<'a> for Finder<'a> {
+impl<'a> Visitor<'a> for CallFinder<'a> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
         match statement {
             Stmt::FunctionDef(_) => {
@@ -104,12 +104,12 @@ impl<'a> Visitor<'a> for Finder<'a> {
 
 /// The names in an expression.
 #[derive(Default)]
-struct Names {
+struct ModuleNames {
     files: Vec<String>,
     found: Vec<String>,
 }
 
-impl<'a> Visitor<'a> for Names {
+impl<'a> Visitor<'a> for ModuleNames {
     fn visit_expr(&mut self, expression: &'a Expr) {
         if let Expr::Call(call) = expression
             && is_load(call)

@@ -20,12 +20,12 @@ pub(in crate::check) struct LibraryFiles<'a> {
     system: BTreeSet<&'a str>,
     /// `/etc/ld.so.cache`, if its bytes are available.
     cache: Option<Vec<u8>>,
-    search: Search,
+    search: LibrarySearch,
 }
 
 /// The way in which `find_library` searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Search {
+enum LibrarySearch {
     /// `ldconfig -p`.
     Cache,
     /// The linker or the directories.
@@ -81,10 +81,10 @@ impl<'a> LibraryFiles<'a> {
         }
         let is_there = has_start(&self.system, &file);
         match self.search {
-            Search::Nothing => Answer::NoSearch,
+            LibrarySearch::Nothing => Answer::NoSearch,
             _ if !is_there => Answer::Missing,
-            Search::Directories => Answer::Found,
-            Search::Cache => {
+            LibrarySearch::Directories => Answer::Found,
+            LibrarySearch::Cache => {
                 let listed = [&b"\0"[..], file.as_bytes()].concat();
                 let is_listed = self.cache.as_ref().is_none_or(|cache| {
                     memmem::find(cache, &listed).is_some()
@@ -118,13 +118,13 @@ fn has_start(names: &BTreeSet<&str>, start: &str) -> bool {
     })
 }
 
-fn search(image: &CheckedImage, libraries: &BTreeSet<&str>) -> Search {
+fn search(image: &CheckedImage, libraries: &BTreeSet<&str>) -> LibrarySearch {
     let has = |path: &str| ImagePath::new(path).is_ok_and(|path| image.find(&path).is_some());
     let is_musl = libraries.range("ld-musl-"..).next().is_some_and(|name| name.starts_with("ld-musl-"));
     let path = image.config.variable("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
     let on_path = |name: &str| path.split(':').any(|directory| has(&format!("{directory}/{name}")));
     if is_musl || on_path("gcc") || on_path("cc") || on_path("ld") && on_path("objdump") {
-        return Search::Directories;
+        return LibrarySearch::Directories;
     }
-    if has("/sbin/ldconfig") { Search::Cache } else { Search::Nothing }
+    if has("/sbin/ldconfig") { LibrarySearch::Cache } else { LibrarySearch::Nothing }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::check::diagnostic::{Diagnostic, Reporter};
 use crate::check::image::CheckedImage;
 use crate::check::imports::{Lack, ProcessStart, Providers, SourceFiles, distribution_of, removed_in};
-use crate::python::application::imports::{Follow, Start, reach};
+use crate::python::application::imports::{Followed, Start, reach};
 use crate::python::application::module::{Import, Module};
 use crate::tree::ImagePath;
 
@@ -20,7 +20,7 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     let Some(python) = image.main_python().filter(|python| !python.sites.is_empty()) else { return };
     let process = ProcessStart::of(image, python);
     let files = SourceFiles(image);
-    let loaded = reach(&files, &process.roots, &process.starts, Follow::Certain);
+    let loaded = reach(&files, &process.roots, &process.starts, Followed::Certain);
     let providers = Providers::of(image, python);
     // One diagnostic for each module, with all files that import it.
     let mut missing: BTreeMap<(String, String), Vec<(ImagePath, usize)>> = BTreeMap::new();

@@ -27,14 +27,14 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
         return;
     }
     for (index, python) in image.pythons.iter().enumerate() {
-        let installed = Installed::of(image, index, python);
+        let installed = InstalledVersions::of(image, index, python);
         installed.check_requirements(reporter);
         installed.check_python(python.version, reporter);
     }
 }
 
 /// The distributions of one Python.
-struct Installed<'a> {
+struct InstalledVersions<'a> {
     image: &'a CheckedImage,
     distributions: BTreeMap<&'a str, &'a CheckedDistribution>,
     /// Names of distributions whose metadata cannot be read.
@@ -52,7 +52,7 @@ struct AppliedRequirement<'a> {
     is_extra: bool,
 }
 
-impl<'a> Installed<'a> {
+impl<'a> InstalledVersions<'a> {
     fn of(image: &'a CheckedImage, index: usize, python: &CheckedPython) -> Self {
         let all: Vec<&CheckedDistribution> =
             image.distributions.iter().filter(|distribution| distribution.python == index).collect();

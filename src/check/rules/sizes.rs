@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::check::diagnostic::{Diagnostic, Reporter};
 use crate::check::image::CheckedImage;
+use crate::check::node::CheckedNode;
 use crate::check::options::CheckOptions;
 use crate::settings::human_size;
 use crate::tree::{ImagePath, Owner};
@@ -47,7 +48,7 @@ pub(super) fn check(image: &CheckedImage, options: &CheckOptions, reporter: &mut
 fn bytes(image: &CheckedImage, paths: &[&ImagePath], most: u64) -> u64 {
     let nodes = || paths.iter().filter_map(|path| image.lookup(path)).filter(|node| node.is_file());
     let estimate = nodes().map(|node| node.size).sum();
-    if estimate <= most { estimate } else { nodes().map(|node| node.exact_size()).sum() }
+    if estimate <= most { estimate } else { nodes().map(CheckedNode::exact_size).sum() }
 }
 
 fn over(code: &'static str, subject: &str, bytes: u64, most: u64) -> Diagnostic {

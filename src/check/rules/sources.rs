@@ -15,7 +15,7 @@ use crate::check::node::CheckedNode;
 use crate::check::pythons::CheckedPython;
 use crate::plural::counted;
 use crate::python::PythonVersion;
-use crate::python::application::imports::{Follow, Modules, reach};
+use crate::python::application::imports::{Followed, Modules, reach};
 use crate::python::application::module::nests_too_deeply;
 use crate::tree::ImagePath;
 
@@ -57,7 +57,7 @@ fn check_syntax(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     let mut roots = vec![image.workdir()];
     roots.extend(python.added.iter().cloned());
     let source = ApplicationSource(image);
-    for path in reach(&source, &roots, &[start], Follow::Possible).into_keys() {
+    for path in reach(&source, &roots, &[start], Followed::Possible).into_keys() {
         let Some((line, reason)) = source.text(&path).and_then(|text| syntax_fault(&text, python.version))
         else {
             continue;

@@ -127,19 +127,19 @@ impl Pattern {
 /// The noun of [`PATTERNS`] for URLs, of which the host matters too.
 const URL: &str = "password in a URL";
 
-struct Compiled {
+struct CompiledPattern {
     keywords: AhoCorasick,
     forms: Vec<Regex>,
 }
 
-static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
+static COMPILED: LazyLock<Option<CompiledPattern>> = LazyLock::new(|| {
     let keywords = PATTERNS.iter().map(|pattern| pattern.keyword);
     let keywords = AhoCorasick::builder().match_kind(MatchKind::Standard).build(keywords).ok()?;
     let forms = PATTERNS.iter().map(|pattern| {
         let anchored = format!("^(?:{})", pattern.form);
         RegexBuilder::new(&anchored).unicode(false).size_limit(4 << 20).build()
     });
-    Some(Compiled { keywords, forms: forms.collect::<Result<_, _>>().ok()? })
+    Some(CompiledPattern { keywords, forms: forms.collect::<Result<_, _>>().ok()? })
 });
 
 /// A secret in a text.

@@ -55,14 +55,14 @@ struct ImportSearch<'a> {
     modules: &'a dyn Modules,
     /// The directories from which modules are imported, in order.
     roots: &'a [ImagePath],
-    follow: Follow,
+    follow: Followed,
     found: BTreeMap<ImagePath, LoadReason>,
     queue: VecDeque<Visit>,
 }
 
 /// The imports that are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Follow {
+pub enum Followed {
     /// Those that may happen, such as those of functions.
     Possible,
     /// Those that happen whenever the module is loaded, and whose failure is that of the module.
@@ -75,7 +75,7 @@ pub fn reach(
     modules: &dyn Modules,
     roots: &[ImagePath],
     starts: &[Start],
-    follow: Follow,
+    follow: Followed,
 ) -> BTreeMap<ImagePath, LoadReason> {
     let mut search = ImportSearch { modules, roots, follow, found: BTreeMap::new(), queue: VecDeque::new() };
     for start in starts {
@@ -107,7 +107,7 @@ impl ImportSearch<'_> {
             if import.is_guarded || import.in_program && !visit.is_program {
                 continue;
             }
-            if self.follow == Follow::Certain && !import.is_certain {
+            if self.follow == Followed::Certain && !import.is_certain {
                 continue;
             }
             let reason = LoadReason::ImportedBy(visit.path.clone(), import.line);
@@ -256,7 +256,7 @@ mod tests {
     fn reached(files: &[(&str, &'static str)], roots: &[&str], start: &Start) -> Vec<String> {
         let files = FakeModules(files.iter().map(|(name, text)| (path(name), *text)).collect());
         let roots: Vec<ImagePath> = roots.iter().map(|root| path(root)).collect();
-        reach(&files, &roots, std::slice::from_ref(start), Follow::Possible)
+        reach(&files, &roots, std::slice::from_ref(start), Followed::Possible)
             .keys()
             .map(|path| path.as_str().to_owned())
             .collect()
