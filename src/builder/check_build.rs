@@ -102,7 +102,7 @@ impl Builder {
         let diagnostics = found.iter().filter(|found| !is_above(found, &image)).cloned().collect();
         let below = CheckedLayers { diagnostics, key: lower_key(&image) };
         found.extend(of_other_processes(assembled, &mut image, |_| true)?);
-        let is_faultless = !found.iter().any(|found| WHOLE.contains(&found.code));
+        let is_faultless = !found.iter().any(|found| is_of_whole(found, &image));
         if let (Some(cache), Some(_), true) = (cache, &assembled.pending_plan, is_faultless) {
             let keys = [stamp_key(&below.key, assembled)?, module_key(&below.key, assembled, &image)?];
             Faultless::keep(&keys, cache);
@@ -152,6 +152,7 @@ impl Builder {
         let mut image = CheckedImage::of_plan(&complete.plan, Some(folder))?;
         let mut faults = check_only(&image, &WHOLE);
         faults.extend(of_other_processes(&complete, &mut image, |code| WHOLE.contains(&code))?);
+        faults.retain(|found| is_of_whole(found, &image));
         Ok(faults)
     }
 }
@@ -188,10 +189,17 @@ fn of_other_processes(
 /// Returns true for a diagnostic of a complete image that depends on the source, the configuration, or
 /// added files.
 fn is_above(found: &Diagnostic, image: &CheckedImage) -> bool {
+    found.code == CONFIGURATION || is_of_whole(found, image) || is_of_upper_file(found, image)
+}
+
+/// Returns true for a diagnostic that compares the upper layers with those below.
+fn is_of_whole(found: &Diagnostic, image: &CheckedImage) -> bool {
+    WHOLE.contains(&found.code) && (found.path.is_none() || is_of_upper_file(found, image))
+}
+
+fn is_of_upper_file(found: &Diagnostic, image: &CheckedImage) -> bool {
     let owner = found.path.as_ref().and_then(|path| image.owner(path));
-    found.code == CONFIGURATION
-        || WHOLE.contains(&found.code)
-        || matches!(owner, Some(Owner::Source | Owner::Extra { .. }))
+    matches!(owner, Some(Owner::Source | Owner::Extra { .. }))
 }
 
 /// Returns true for a diagnostic of the upper layers of an image that is right without the others.

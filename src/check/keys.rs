@@ -11,7 +11,11 @@ use crate::python::application::module::Module;
 use crate::tree::{Entry, ImagePath, KeyHasher, Kind, Owner};
 
 /// Rules on the source together with the layers below.
-pub(crate) const WHOLE: [&str; 2] = ["IPO305", "IPO404"];
+pub(crate) const WHOLE: [&str; 3] = ["IPO106", "IPO305", "IPO404"];
+
+/// Parts of modules on which the rules depend, and which neither imports nor names show.
+const TEXTS: [&str; 8] =
+    ["__path__", "sys.modules", "meta_path", "sys.path", "CDLL", "LoadLibrary", "find_library", "dlopen"];
 
 fn is_upper(owner: Option<&Owner>) -> bool {
     matches!(owner, Some(Owner::Source | Owner::Extra { .. }))
@@ -78,10 +82,7 @@ fn start(lower: &Digest, plan: &Plan, processes: &[&Process]) -> Result<KeyHashe
 fn add_module(fields: KeyHasher, image: &CheckedImage, path: &ImagePath) -> KeyHasher {
     let text = image.text(path).unwrap_or_default();
     let Some(module) = Module::read(&text) else { return fields.text(&text) };
-    // A package that changes its path is searched elsewhere.
-    let changes_path =
-        ["__path__", "sys.modules", "meta_path", "sys.path"].iter().any(|name| text.contains(name));
-    if changes_path {
+    if TEXTS.iter().any(|part| text.contains(part)) {
         return fields.text(&text);
     }
     let mut fields =

@@ -86,6 +86,21 @@ pub(crate) fn check_only(image: &CheckedImage, codes: &[&str]) -> Vec<Diagnostic
     reporter.finish()
 }
 
+/// Reads untrusted bytes by the readers of this module, for a fuzz target.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = config::CheckedConfig::parse(bytes);
+    let _ = (secrets::find(bytes), secrets::find_in_urls(bytes));
+    for path in ["app/.env", "root/.netrc", "etc/pip.conf", "app/.npmrc", "root/.docker/config.json"] {
+        if let Some(file) = secrets::CredentialFile::of(path) {
+            let _ = file.credentials(&text);
+        }
+    }
+    let _ = (named::find_calls(&text), shell::first_command(&text));
+    let _ = crate::python::application::signals::names_signal(&text, "SIGTERM");
+}
+
 /// Applies the selected rules to `image`.
 pub fn check(subject: &str, image: &CheckedImage, options: &CheckOptions) -> CheckReport {
     let mut reporter = Reporter::new(&options.selection);

@@ -16,7 +16,7 @@ use super::job::{AgentJob, Message};
 use super::process::{CommandEnd, run_for};
 use super::runtime::{BundleContainer, InstalledRuntime, RuntimeName};
 use super::session::{self, Backend as _, SessionEnd};
-use super::{container, loopback};
+use super::{container, loopback, signal};
 use crate::error::describe;
 use crate::staging::remove_tree;
 use crate::sync::LockExt as _;
@@ -34,7 +34,10 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 pub fn helper_main(arguments: &[OsString], program: &Path) -> ExitCode {
     let Some((word, arguments)) = arguments.split_first() else { return ExitCode::from(2) };
     match word.to_str() {
-        Some("agent") => agent(arguments),
+        Some("agent") => {
+            signal::stop_ignoring();
+            agent(arguments)
+        }
         Some("container") => container::container(arguments, program),
         Some("init") => container::init(arguments),
         Some("exec") => container::exec(arguments),

@@ -18,11 +18,12 @@ pub(super) fn get(address: SocketAddr, path: &str, limit: Duration) -> io::Resul
     let deadline = Instant::now() + limit;
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_write_timeout(Some(limit))?;
-    write!(
-        stream,
+    // One segment: `write!` on the stream would send each part by itself.
+    let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost:{}\r\nUser-Agent: ipo-oci\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         address.port()
-    )?;
+    );
+    stream.write_all(request.as_bytes())?;
     let mut head = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -99,9 +100,14 @@ mod tests {
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let got = stream.read(&mut request).unwrap();
-            assert!(request[..got].starts_with(b"GET /x HTTP/1.1\r\nHost: localhost:"));
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut piece = [0; 256];
+                let got = stream.read(&mut piece).unwrap();
+                assert!(got > 0, "{request:?}");
+                request.extend_from_slice(&piece[..got]);
+            }
+            assert!(request.starts_with(b"GET /x HTTP/1.1\r\nHost: localhost:"));
             let _ = stream.write_all(response);
         });
         address

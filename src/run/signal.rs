@@ -1,6 +1,8 @@
 //! [`StopSignal`]: a signal by name or number, as in `StopSignal` of an image's configuration.
 
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,24 @@ const NAMES: [&str; 31] = [
     "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
     "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
+
+/// Signals that are never ignored on purpose, and those that no program can handle.
+const UNCHANGED: [&str; 6] = ["ILL", "FPE", "KILL", "SEGV", "PIPE", "STOP"];
+
+/// Handles the signals that this process was started to ignore, so that the programs that it starts have
+/// their defaults: execve(2) keeps an ignored signal, and resets a handled one. Shells ignore SIGINT and
+/// SIGQUIT for commands in the background, and Python then stops at neither.
+pub(super) fn stop_ignoring() {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    for (number, name) in (1..).zip(NAMES) {
+        if mask >> (number - 1) & 1 == 1 && !UNCHANGED.contains(&name) {
+            // Without a handler, the signal stays ignored.
+            let _ = signal_hook::flag::register(number, Arc::new(AtomicBool::new(false)));
+        }
+    }
+}
 
 impl StopSignal {
     /// `SIGTERM`, the default.

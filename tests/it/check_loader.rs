@@ -147,4 +147,24 @@ fn agrees_with_the_loader_on_a_stack_that_lacks_libraries() {
         assert_eq!(named(soname), lacks(soname), "{soname}: {report:#}");
     }
     assert!(named("libGL.so.1") || Path::new("/usr/lib/x86_64-linux-gnu/libGL.so.1").exists());
+    // No other rule has a finding on this stack.
+    let report = json(&check(&reference, &["--ignore", "IPO103"]).success().stdout);
+    assert_eq!(report["diagnostics"], Value::Array(Vec::new()), "{report:#}");
+}
+
+#[test]
+fn a_popular_stack_has_no_fault() {
+    let stack = [
+        "fastapi",
+        "uvicorn[standard]",
+        "sqlalchemy",
+        "psycopg[binary]",
+        "numpy",
+        "pandas",
+        "django",
+        "lxml",
+    ];
+    let project = project_with(&stack, "import django, lxml.etree, pandas, psycopg, sqlalchemy");
+    let report = json(&check(project.path().to_str().unwrap(), &[]).success().stdout);
+    assert_eq!(report["diagnostics"], Value::Array(Vec::new()), "{report:#}");
 }

@@ -385,7 +385,9 @@ fn an_engine_starts_the_image() {
         fs_err::write(file.path(), settings).expect("a file");
         let test_image = |reference: &str, arguments: &[&str]| {
             let mut command = ipo_oci();
-            run(command.arg("test").arg(reference).args(arguments).env("CONTAINERS_CONF", file.path()))
+            // Podman requires the file that this variable of Docker's client names.
+            command.env_remove("DOCKER_CONFIG").env("CONTAINERS_CONF", file.path());
+            run(command.arg("test").arg(reference).args(arguments))
         };
         let outcome = test_image(&image("web"), &arguments).success();
         assert!(

@@ -215,9 +215,15 @@ mod tests {
                 outcome => assert!(outcome.is_ok() && time > Duration::from_secs(1), "{outcome:?}"),
             }
             let pid = fs_err::read_to_string(&file).unwrap();
-            let stat = fs_err::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-            // A killed orphan stays in the table until its new parent has noticed.
-            assert!(stat.is_empty() || stat.contains(") Z") || stat.contains(") X"), "{stat}");
+            let stat = || fs_err::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            // A killed process runs until the kernel has delivered the signal, and an orphan stays in the
+            // table until its new parent has noticed. Alive, the process would sleep for ten minutes.
+            let is_gone = |stat: &str| stat.is_empty() || stat.contains(") Z") || stat.contains(") X");
+            let end = Instant::now() + Duration::from_mins(1);
+            while !is_gone(&stat()) {
+                assert!(Instant::now() < end, "{}", stat());
+                std::thread::yield_now();
+            }
         }
     }
 }

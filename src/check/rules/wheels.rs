@@ -34,7 +34,7 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
 /// The C library of an interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ImageLibc {
-    /// The GNU C library, with the newest version of its symbols if known.
+    /// The GNU C library, with its version if known.
     Glibc(Option<(u32, u32)>),
     /// musl.
     Musl,
@@ -54,10 +54,25 @@ impl ImageLibc {
         let (loader, _) = image.find(&ImagePath::new(&loader).ok()?)?;
         let library = loader.parent()?.join("libc.so.6").ok()?;
         let (library, _) = image.find(&library)?;
-        let defined = image.elf(&library)?.versions.defines;
-        let newest = defined.iter().filter_map(|name| version(name.strip_prefix("GLIBC_")?)).max();
-        Some(Self::Glibc(newest))
+        let named = library.file_name().and_then(|name| name.strip_prefix("libc-")?.strip_suffix(".so"));
+        let known = named.and_then(version).or_else(|| packaged_glibc(image));
+        Some(Self::Glibc(known.or_else(|| newest_glibc(image, &library))))
     }
+}
+
+/// Returns the version of Debian's package of glibc.
+fn packaged_glibc(image: &CheckedImage) -> Option<(u32, u32)> {
+    let packages = image.files.view().packages();
+    let package = packages.iter().find(|package| package.name == "libc6")?;
+    version(package.version.split('-').next()?)
+}
+
+/// Returns the newest version that a glibc with these symbols can have. Some versions have no new symbol in
+/// `libc.so.6`, such as 2.31, so the next one is possible.
+fn newest_glibc(image: &CheckedImage, library: &ImagePath) -> Option<(u32, u32)> {
+    let defined = image.elf(library)?.versions.defines;
+    let newest = defined.iter().filter_map(|name| version(name.strip_prefix("GLIBC_")?)).max();
+    newest.map(|(major, minor)| (major, minor + 1))
 }
 
 /// Returns major and minor number of `2.36` or `2.2.5`.
@@ -325,11 +340,33 @@ mod tests {
     use crate::check::testing::{SITE, TestImage};
     use crate::elf::fixture::library;
 
+    /// Returns a glibc with the symbols of 2.31, which are those of 2.30.
+    fn glibc() -> Vec<u8> {
+        let mut libc = library(&[]);
+        libc.defines = vec!["libc.so.6", "GLIBC_2.2.5", "GLIBC_2.30", "GLIBC_PRIVATE"];
+        libc.bytes()
+    }
+
     /// Returns an image with glibc 2.31.
     fn on_glibc() -> TestImage {
-        let mut libc = library(&[]);
-        libc.defines = vec!["libc.so.6", "GLIBC_2.2.5", "GLIBC_2.31", "GLIBC_PRIVATE"];
-        TestImage::environment().program("lib64/libc.so.6", &libc.bytes())
+        TestImage::environment().program("lib64/libc.so.6", &glibc())
+    }
+
+    #[test]
+    fn the_version_of_glibc_is_that_of_its_name_or_package() {
+        let tag = "cp311-cp311-manylinux_2_31_x86_64";
+        let named = |name: &str| {
+            let image = TestImage::environment().program(&format!("lib64/{name}"), &glibc());
+            image.link("lib64/libc.so.6", name).wheel("pkg", tag).diagnostics("IPO203").len()
+        };
+        assert_eq!((named("libc-2.30.so"), named("libc-2.31.so")), (1, 0));
+        let packaged = |version: &str| {
+            let status = format!(
+                "Package: libc6\nStatus: install ok installed\nVersion: {version}\nArchitecture: amd64\n\n"
+            );
+            on_glibc().file("var/lib/dpkg/status", &status).wheel("pkg", tag).diagnostics("IPO203").len()
+        };
+        assert_eq!((packaged("2.30-8"), packaged("2.31-13+deb11u11")), (1, 0));
     }
 
     #[test]

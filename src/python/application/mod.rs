@@ -14,6 +14,7 @@ pub mod imports;
 mod installed;
 pub mod module;
 pub mod resolve;
+pub mod signals;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -6,10 +6,10 @@ use super::{Candidate, Finding, Program, ServiceSearch, StartHint, binds_loopbac
 use crate::progress::Warning;
 use crate::python::application::Application;
 use crate::python::application::framework::Framework;
-use crate::python::application::module::Run;
-use crate::python::application::module::{CommandLine, Module};
+use crate::python::application::module::{CommandLine, Module, Run};
 use crate::python::application::module_files;
 use crate::python::application::resolve::Resolver;
+use crate::python::application::signals::names_signal;
 use crate::python::normalize;
 use crate::service::hints::{ANY_HOST, PORT, is_unread};
 use crate::service::server::{Server, is_loopback};
@@ -327,7 +327,7 @@ impl ServiceSearch<'_> {
             }
             let text = self.sources.text(&file).unwrap_or_default();
             found.reads_port |= ["\"PORT\"", "'PORT'"].iter().any(|name| text.contains(name));
-            found.handles_sigterm |= text.contains("SIGTERM");
+            found.handles_sigterm |= names_signal(&text, "SIGTERM");
             next.extend(self.imported_files(&file, &module).into_iter().map(|file| (file, depth + 1)));
         }
         (!seen.is_empty()).then_some(found)

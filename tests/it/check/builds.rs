@@ -102,3 +102,21 @@ fn an_import_is_checked_with_a_cached_plan_too() {
     let outcome = build(&format!("import helper\n{plain}")).exits_with(1);
     assert!(outcome.stderr.contains("imports helper"), "{}", outcome.describe());
 }
+
+#[test]
+fn a_library_that_the_source_loads_by_name_is_a_warning_of_each_build() {
+    let project = Project::tiny();
+    let cache = project.beside("cache");
+    let warnings = |text: &str| {
+        project.write("main.py", text);
+        let outcome = project.build(&["--cache-dir", cache.to_str().expect("UTF-8")]);
+        outcome.stderr.matches("[IPO106]").count()
+    };
+    let plain = "from fastapi import FastAPI\n\napp = FastAPI()\n";
+    let loading = |name: &str| format!("import ctypes\n{plain}\nlib = ctypes.CDLL(\"{name}\")\n");
+    assert_eq!(warnings(plain), 0);
+    assert_eq!(warnings(&loading("libabsent.so.7")), 1);
+    assert_eq!(warnings(&loading("libabsent.so.7")), 1);
+    assert_eq!(warnings(&loading("libc.so.6")), 0);
+    assert_eq!(warnings(&loading("libabsent.so.8")), 1);
+}

@@ -22,7 +22,8 @@ fn a_set_id_program_is_reported_and_a_plain_one_is_not() {
 
 #[test]
 fn a_world_writable_file_is_reported_and_a_shared_directory_is_not() {
-    with_mode("srv/data.json", 0o666).reports("IPO602", "chmod o-w /srv/data.json");
+    with_mode("srv/data.json", 0o666)
+        .reports("IPO602", "/srv/data.json: is a file that every user may write");
     let directory = |mode| {
         let mut changed = Changed::default();
         changed.layer = changed.layer.dir("srv/uploads", mode);
