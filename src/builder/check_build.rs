@@ -36,18 +36,19 @@ pub(super) struct CheckedLayers {
     key: Digest,
 }
 
-/// The mark of an image without a fault by the rules of [`WHOLE`].
+/// The mark of an image without a fault by the rules of [`WHOLE`]. It lives as long as the lower layers.
 #[derive(Serialize, Deserialize)]
-struct Faultless;
+pub(super) struct Faultless;
 
 impl Faultless {
     fn is_kept(key: &Digest, cache: Option<&LayerCache>) -> bool {
         cache.is_some_and(|cache| cache.cached_plan::<Self>(key).is_some())
     }
 
-    fn keep(keys: &[Digest], cache: &LayerCache) {
+    /// Marks the images `keys`, whose lower layers are `blobs`.
+    pub(super) fn keep(keys: &[Digest], blobs: &[Digest], cache: &LayerCache) {
         for key in keys {
-            cache.keep_cached_plan(key, &[], &Self);
+            cache.keep_cached_plan(key, blobs, &Self);
         }
     }
 }
@@ -75,7 +76,7 @@ impl Builder {
         let options = CheckOptions::of_settings(&assembled.recipe.check, None)?;
         let mut found = match assembled.known.take() {
             Some(known) => self.check_upper_layers(known, assembled, &options, cache)?,
-            None => self.check_complete(assembled, &options, cache)?,
+            None => self.check_complete(assembled, &options)?,
         };
         found.retain(|found| options.selection.includes_code(found.code));
         found.sort_by(|a, b| (a.severity, a.code, &a.path).cmp(&(b.severity, b.code, &b.path)));
@@ -93,7 +94,6 @@ impl Builder {
         &self,
         assembled: &mut Assembled,
         options: &CheckOptions,
-        cache: Option<&LayerCache>,
     ) -> Result<Vec<Diagnostic>, BuildError> {
         let Assembled { plan, recipe, .. } = &*assembled;
         let image = CheckedImage::of_plan(plan, Some(self.source_folder(recipe)))?;
@@ -103,12 +103,15 @@ impl Builder {
         let below = CheckedLayers { diagnostics, key: lower_key(&image) };
         found.extend(of_other_processes(assembled, &mut image, |_| true)?);
         let is_faultless = !found.iter().any(|found| is_of_whole(found, &image));
-        if let (Some(cache), Some(_), true) = (cache, &assembled.pending_plan, is_faultless) {
-            let keys = [stamp_key(&below.key, assembled)?, module_key(&below.key, assembled, &image)?];
-            Faultless::keep(&keys, cache);
-        }
+        let marks = match &assembled.pending_plan {
+            Some(_) if is_faultless => {
+                vec![stamp_key(&below.key, assembled)?, module_key(&below.key, assembled, &image)?]
+            }
+            _ => Vec::new(),
+        };
         if let Some(pending) = &mut assembled.pending_plan {
             pending.checked = Some(below);
+            pending.marks = marks;
         }
         Ok(found)
     }
@@ -138,7 +141,8 @@ impl Builder {
         let faults =
             if Faultless::is_kept(&modules, cache) { Vec::new() } else { self.faults_of_whole(assembled)? };
         if let Some(cache) = cache.filter(|_| faults.is_empty()) {
-            Faultless::keep(&[stamps, modules], cache);
+            let blobs: Vec<Digest> = assembled.below.iter().map(|(_, layer)| layer.digest).collect();
+            Faultless::keep(&[stamps, modules], &blobs, cache);
         }
         found.extend(faults);
         Ok(found)

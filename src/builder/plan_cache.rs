@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check_build::CheckedLayers;
+use super::check_build::{CheckedLayers, Faultless};
 use super::environment_plan::EnvironmentFacts;
 use super::layer_cache;
 use super::planned_files::RecordedAnswers;
@@ -76,6 +76,8 @@ pub(super) struct PendingPlan {
     trace: TraceRecorder,
     facts: EnvironmentFacts,
     pub(super) checked: Option<CheckedLayers>,
+    /// Keys of the image, if the check found no fault in the source.
+    pub(super) marks: Vec<Digest>,
     warnings: Vec<Warning>,
     lower_layers: LowerLayers,
     answers: RecordedAnswers,
@@ -157,6 +159,7 @@ impl PlanRecorder {
             trace,
             facts,
             checked: None,
+            marks: Vec::new(),
             warnings,
             lower_layers,
             answers,
@@ -178,6 +181,7 @@ impl PendingPlan {
             trace,
             facts,
             checked,
+            marks,
             warnings,
             lower_layers,
             answers,
@@ -189,6 +193,7 @@ impl PendingPlan {
             let blobs: Vec<Digest> = layers.iter().map(|layer| layer.quick.record.digest).collect();
             let plan = CachedPlan { facts, checked, warnings, lower_layers, answers, natives, layers, extra };
             cache.keep_cached_plan(&key, &blobs, &StoredPlan { trace, plan });
+            Faultless::keep(&marks, &blobs, cache);
         }
     }
 }
