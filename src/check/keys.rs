@@ -47,8 +47,8 @@ pub(crate) fn stamp_key(lower: &Digest, plan: &Plan, processes: &[&Process]) -> 
     Ok(fields.finish())
 }
 
-/// Returns the key of the configurations, and of the modules of the upper layers by their imports and
-/// names. It stays the same when the body of a function changes.
+/// Returns the key of the configurations, and of the modules of the upper layers by their
+/// imports. It stays the same when functions change.
 pub(crate) fn module_key(
     lower: &Digest,
     plan: &Plan,
@@ -87,8 +87,11 @@ fn add_module(fields: KeyHasher, image: &CheckedImage, path: &ImagePath) -> KeyH
     }
     let mut fields =
         fields.number(u64::from(module.is_open)).number(u64::from(module.syntax_error.is_some()));
-    for name in &module.names {
-        fields.add(name.as_bytes());
+    // `from package import name` names a module, unless the package binds the name.
+    if path.file_name() == Some("__init__.py") {
+        for name in &module.names {
+            fields.add(name.as_bytes());
+        }
     }
     for import in &module.imports {
         fields = fields.text("import").number(import.level.into()).text(&import.module);
