@@ -73,6 +73,7 @@ mod parallel;
 mod plural;
 mod sealed;
 mod staging;
+mod style;
 #[cfg(test)]
 mod testing;
 mod threads;

@@ -8,7 +8,7 @@ const LINKS_LIMIT: usize = 40;
 
 /// Kind of a node, as far as path resolution needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LinkNode<'a> {
+pub(crate) enum LinkNode<'a> {
     /// A directory.
     Directory,
     /// A symbolic link with this target.
@@ -18,14 +18,14 @@ pub(super) enum LinkNode<'a> {
 }
 
 /// File systems in which paths can be resolved.
-pub(super) trait LinkTree {
+pub(crate) trait LinkTree {
     /// Returns the kind of the node at `path`, without following links.
     fn link_node(&self, path: &ImagePath) -> Option<LinkNode<'_>>;
 }
 
 /// Handling of a link in the last component of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FinalLink {
+pub(crate) enum FinalLink {
     /// Follow it.
     Follow,
     /// Return the link itself.
@@ -34,7 +34,7 @@ pub(super) enum FinalLink {
 
 /// Handling of a missing component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnMissing {
+pub(crate) enum OnMissing {
     /// Fail.
     Refuse,
     /// Keep the name, to be created.
@@ -42,7 +42,7 @@ pub(super) enum OnMissing {
 }
 
 /// Resolves `text` to a path without links. `..` at the root is the root.
-pub(super) fn resolve_path(
+pub(crate) fn resolve_path(
     tree: &dyn LinkTree,
     text: &str,
     final_link: FinalLink,

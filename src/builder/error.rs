@@ -188,15 +188,7 @@ impl BuildError {
 
 /// Lists the diagnostics that refuse an image, one a line if there are several.
 fn refusal(found: &[Diagnostic]) -> String {
-    let lines = found.iter().map(|found| {
-        let subject = found.path.as_ref().map(|path| format!("{}: ", printable::name(&path.to_string())));
-        let others = match found.others.len() {
-            0 => String::new(),
-            more => format!(" (and {})", counted(more as u64, "more file")),
-        };
-        format!("{}{}{others} [{}]", subject.unwrap_or_default(), found.message, found.code)
-    });
-    let lines: Vec<String> = lines.collect();
+    let lines: Vec<String> = found.iter().map(Diagnostic::to_string).collect();
     match lines.as_slice() {
         [one] => one.clone(),
         many => format!("the check found {}\n{}", counted(many.len() as u64, "error"), many.join("\n")),

@@ -10,12 +10,9 @@ use super::base::ResolvedBase;
 use crate::base::{NodeKind, View};
 use crate::elf;
 use crate::plan::extra::ExtraEntries;
-use crate::plan::start::{ExecutableFormat, ImageFiles, LINE_LIMIT, PathNode, Permissions};
+use crate::plan::start::{ExecutableFormat, ImageFiles, LINE_LIMIT, PathNode, Permissions, may_have_module};
 use crate::plan::{AppendedLayer, Pieces, PlannedLayer};
 use crate::tree::{Content, Entry, ImagePath, Kind};
-
-/// Archives from which Python can import.
-const ARCHIVES: [&str; 4] = [".zip", ".egg", ".pyz", ".whl"];
 
 /// Recorded answers about the layers below the source: nodes by path, modules by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,17 +170,12 @@ fn of_view(view: &View, path: &ImagePath) -> PathNode {
 /// Returns the executable format of a file.
 fn format_of(content: &Content) -> ExecutableFormat {
     let Some(start) = start_of(content) else { return ExecutableFormat::Unknown };
-    if let Some(line) = start.strip_prefix(b"#!") {
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        return ExecutableFormat::Script(String::from_utf8_lossy(line).into_owned());
-    }
     if start.starts_with(b"\x7fELF") {
         // Transforms do not change the name of the loader.
         let header = content.host_file().and_then(|file| elf::read(&file.path).ok()?);
         return header.map_or(ExecutableFormat::Unknown, |header| ExecutableFormat::Elf(header.interpreter));
     }
-    // The kernel that runs the container may know other formats (binfmt_misc).
-    if start.contains(&0) { ExecutableFormat::Unknown } else { ExecutableFormat::Plain }
+    ExecutableFormat::of_start(&start)
 }
 
 /// Returns the first bytes of a file.
@@ -199,20 +191,4 @@ fn start_of(content: &Content) -> Option<Vec<u8>> {
             Some(start)
         }
     }
-}
-
-/// Returns true if one of `paths` may be the top-level module `name`, in any directory: `.pth`
-/// files, variables and code can extend the search path. Returns `None` if an archive may contain
-/// the module.
-fn may_have_module<'a>(paths: impl Iterator<Item = &'a ImagePath>, name: &str) -> Option<bool> {
-    let mut has_archive = false;
-    for path in paths {
-        let is_it =
-            |part: &str| part.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        if path.components().any(is_it) {
-            return Some(true);
-        }
-        has_archive |= ARCHIVES.iter().any(|kind| path.as_str().ends_with(kind));
-    }
-    (!has_archive).then_some(false)
 }

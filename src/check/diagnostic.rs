@@ -1,5 +1,6 @@
 //! [`Diagnostic`]: one violation of a rule, and [`Reporter`], which collects them.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::de::Error as _;
@@ -7,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::rule::{Rule, rule};
 use super::selection::RuleSelection;
+use crate::plural::counted;
+use crate::printable;
 use crate::tree::{ImagePath, Owner};
 
 /// The severity of a diagnostic.
@@ -80,7 +83,28 @@ impl<'de> Deserialize<'de> for Diagnostic {
     }
 }
 
+/// Formats path, message, number of further files, and code on one line.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", printable::name(&path.to_string()))?;
+        }
+        f.write_str(&self.message)?;
+        if !self.others.is_empty() {
+            write!(f, " (and {})", counted(self.others.len() as u64, "more file"))?;
+        }
+        write!(f, " [{}]", self.code)
+    }
+}
+
 impl Diagnostic {
+    /// Returns path, message and way out, for a service that has one text for all.
+    pub(super) fn full_text(&self) -> String {
+        let path = self.path.as_ref().map(|path| format!("{path}: ")).unwrap_or_default();
+        let help = self.help.as_deref().map(|help| format!("\n{help}")).unwrap_or_default();
+        format!("{path}{}{help}", self.message)
+    }
+
     /// Makes a diagnostic of the rule `code`, with the severity of the rule.
     ///
     /// # Panics

@@ -9,10 +9,12 @@ use super::collect::Collection;
 use super::config::CheckedConfig;
 use super::distributions::{self, CheckedDistribution};
 use super::error::CheckError;
-use super::node::{CheckedKind, CheckedNode, NodeContent, NodeOrigin};
+use super::node::{CheckedNode, NodeContent, NodeOrigin};
 use super::pythons::{self, CheckedPython};
 use super::user::CheckedUser;
-use crate::base::{NodeKind, Overlay, View, ViewNode};
+use crate::base::{
+    FinalLink, LinkNode, LinkTree, NodeKind, OnMissing, Overlay, View, ViewNode, resolve_path,
+};
 use crate::digest::Digest;
 use crate::elf::{Description, RootFiles as _};
 use crate::image::{HistoryLine, Image, ImageConfig, Process};
@@ -21,8 +23,6 @@ use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::tree::{Entry, ImagePath, Kind, Owner, Time};
 
-/// The most links on the way to one file, as in the kernel (`MAXSYMLINKS`).
-const LINKS_LIMIT: usize = 40;
 /// The largest file that is read whole, in bytes.
 const READ_LIMIT: u64 = 16 << 20;
 /// The `created_by` of layers that this program wrote begins with this.
@@ -227,33 +227,9 @@ impl CheckedImage {
 
     /// Resolves `path` through all links. Returns the canonical path and its node.
     pub(crate) fn find(&self, path: &ImagePath) -> Option<(ImagePath, &CheckedNode)> {
-        let mut at = ImagePath::root();
-        let mut ahead: Vec<String> = path.components().map(str::to_owned).collect();
-        ahead.reverse();
-        let mut links = 0;
-        while let Some(name) = ahead.pop() {
-            if name == ".." {
-                at = at.parent().unwrap_or_default();
-                continue;
-            }
-            let next = at.join(&name).ok()?;
-            let Some(CheckedNode { kind: CheckedKind::Symlink(target), .. }) = self.nodes.get(&next) else {
-                self.nodes.get(&next)?;
-                at = next;
-                continue;
-            };
-            links += 1;
-            if links > LINKS_LIMIT {
-                return None;
-            }
-            if target.starts_with('/') {
-                at = ImagePath::root();
-            }
-            let names = target.split('/').filter(|name| !matches!(*name, "" | "."));
-            ahead.extend(names.rev().map(str::to_owned));
-        }
-        let node = self.nodes.get(&at)?;
-        Some((at, node))
+        let real = resolve_path(self, path.as_str(), FinalLink::Follow, OnMissing::Refuse).ok()?;
+        let node = self.nodes.get(&real)?;
+        Some((real, node))
     }
 
     /// Iterates over all paths and nodes, each directory before its content.
@@ -388,6 +364,16 @@ impl CheckedImage {
     }
 }
 
+impl LinkTree for CheckedImage {
+    fn link_node(&self, path: &ImagePath) -> Option<LinkNode<'_>> {
+        Some(match &self.nodes.get(path)?.kind {
+            NodeKind::Directory => LinkNode::Directory,
+            NodeKind::Symlink(target) => LinkNode::Link(target),
+            NodeKind::File | NodeKind::Device => LinkNode::Other,
+        })
+    }
+}
+
 /// Returns the configuration of a plan's image, with the base's.
 fn config_of_plan(plan: &Plan, process: &Process) -> Result<Vec<u8>, CheckError> {
     let config = ImageConfig::new(&plan.platform, plan.created, process.clone());
@@ -432,12 +418,7 @@ fn is_file(entry: &Entry) -> bool {
 
 fn of_view(node: &ViewNode, origin: NodeOrigin) -> CheckedNode {
     CheckedNode {
-        kind: match &node.kind {
-            NodeKind::Directory => CheckedKind::Directory,
-            NodeKind::File => CheckedKind::File,
-            NodeKind::Symlink(target) => CheckedKind::Symlink(target.clone()),
-            NodeKind::Device => CheckedKind::Device,
-        },
+        kind: node.kind.clone(),
         mode: node.mode,
         uid: node.uid,
         gid: node.gid,
@@ -451,11 +432,11 @@ fn of_view(node: &ViewNode, origin: NodeOrigin) -> CheckedNode {
 
 fn of_entry(entry: &Entry) -> CheckedNode {
     let (kind, content) = match &entry.kind {
-        Kind::Directory => (CheckedKind::Directory, NodeContent::Unknown),
-        Kind::File(content) => (CheckedKind::File, NodeContent::Planned(content.clone())),
-        Kind::Symlink(target) => (CheckedKind::Symlink(target.as_str().into()), NodeContent::Unknown),
+        Kind::Directory => (NodeKind::Directory, NodeContent::Unknown),
+        Kind::File(content) => (NodeKind::File, NodeContent::Planned(content.clone())),
+        Kind::Symlink(target) => (NodeKind::Symlink(target.as_str().into()), NodeContent::Unknown),
         Kind::HardLink(target) => {
-            (CheckedKind::Symlink(target.to_string().as_str().into()), NodeContent::Unknown)
+            (NodeKind::Symlink(target.to_string().as_str().into()), NodeContent::Unknown)
         }
     };
     CheckedNode {

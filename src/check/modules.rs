@@ -150,7 +150,18 @@ impl<'a> ModuleSearch<'a> {
         FoundModule::Missing(name.to_owned())
     }
 
-    fn find_in(&self, directories: &[ImagePath], part: &str) -> FoundModule {
+    /// Returns true if code or archives can add modules that are not known.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Finds the module or package `name` at the top level, as far as files have it.
+    pub(super) fn find_top(&self, name: &str) -> FoundModule {
+        self.find_in(&self.directories, name)
+    }
+
+    /// Finds the module or package `part` in `directories`, as far as files have it.
+    pub(super) fn find_in(&self, directories: &[ImagePath], part: &str) -> FoundModule {
         let mut portions = Vec::new();
         for directory in directories {
             let folder = directory.join(part).ok().and_then(|path| self.image.find(&path));
@@ -181,10 +192,10 @@ impl<'a> ModuleSearch<'a> {
             return Some(path);
         }
         let start = format!("{stem}.");
-        let is_extension = |path: &ImagePath| {
-            path.file_name().is_some_and(|name| name.starts_with(&start) && name.ends_with(".so"))
-        };
-        self.image.children(directory).find(|(path, _)| is_extension(path)).map(|(path, _)| path.clone())
+        let mut named = self.image.starting_with(directory, &start);
+        let is_extension =
+            |path: &&ImagePath| path.as_str().ends_with(".so") && path.parent().as_ref() == Some(directory);
+        named.find(is_extension).cloned()
     }
 }
 

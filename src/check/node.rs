@@ -1,12 +1,13 @@
 //! [`CheckedNode`]: a file, directory or link of a checked image.
 
+use crate::base::NodeKind;
 use crate::tree::{Content, Owner};
 
 /// A node in the merged file system of an image.
 #[derive(Debug, Clone)]
 pub(crate) struct CheckedNode {
     /// The type.
-    pub(crate) kind: CheckedKind,
+    pub(crate) kind: NodeKind,
     /// Permission bits with set-user-ID, set-group-ID and sticky.
     pub(crate) mode: u32,
     /// User ID.
@@ -22,19 +23,6 @@ pub(crate) struct CheckedNode {
     /// The owner in the plan; `None` for a stored image.
     pub(crate) owner: Option<Owner>,
     pub(super) content: NodeContent,
-}
-
-/// The type of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CheckedKind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A symbolic link with its target as written.
-    Symlink(Box<str>),
-    /// A device or a named pipe.
-    Device,
 }
 
 /// The part of an image with a node.
@@ -65,12 +53,12 @@ pub(super) enum NodeContent {
 impl CheckedNode {
     /// Returns true for a regular file.
     pub(crate) fn is_file(&self) -> bool {
-        self.kind == CheckedKind::File
+        self.kind == NodeKind::File
     }
 
     /// Returns true for a directory.
     pub(crate) fn is_directory(&self) -> bool {
-        self.kind == CheckedKind::Directory
+        self.kind == NodeKind::Directory
     }
 
     /// Returns the size of a file in bytes. That of a planned file which is rewritten while it is read is

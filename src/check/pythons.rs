@@ -2,8 +2,9 @@
 
 use super::image::CheckedImage;
 use super::modules;
-use super::node::CheckedKind;
+use crate::base::NodeKind;
 use crate::python::PythonVersion;
+use crate::python::environment::config::{Config, SystemSitePackages};
 use crate::tree::ImagePath;
 
 /// Directories searched after the image's `PATH`.
@@ -95,6 +96,11 @@ fn is_python(name: &str) -> bool {
     })
 }
 
+/// Reads `pyvenv.cfg`.
+pub(super) fn config(image: &CheckedImage, environment: &ImagePath) -> Option<Config> {
+    environment.join("pyvenv.cfg").ok().and_then(|path| image.text(&path)).map(|text| Config::parse(&text))
+}
+
 fn of_environment(image: &CheckedImage, environment: &ImagePath) -> Option<CheckedPython> {
     let program = ["bin/python", "bin/python3"].iter().find_map(|name| {
         let path = environment.join(name).ok()?;
@@ -111,14 +117,8 @@ fn of_environment(image: &CheckedImage, environment: &ImagePath) -> Option<Check
     of_environment.dedup();
     let prefix = executable.as_ref().and_then(|program| program.parent()?.parent());
     let stdlib = prefix.as_ref().and_then(|prefix| stdlib(image, prefix, version));
-    let inherits =
-        environment.join("pyvenv.cfg").ok().and_then(|path| image.text(&path)).is_some_and(|text| {
-            text.lines().any(|line| {
-                line.split_once('=').is_some_and(|(key, value)| {
-                    key.trim() == "include-system-site-packages" && value.trim().eq_ignore_ascii_case("true")
-                })
-            })
-        });
+    let config = config(image, environment).unwrap_or_default();
+    let inherits = config.system_site_packages == SystemSitePackages::Included;
     if inherits && let Some(prefix) = &prefix {
         of_environment.extend(system_sites(image, prefix, version));
     }
@@ -164,7 +164,7 @@ fn libraries(
     let found: Vec<_> = lib
         .iter()
         .flat_map(|lib| image.children(lib))
-        .filter(|(_, node)| node.kind == CheckedKind::Directory)
+        .filter(|(_, node)| node.kind == NodeKind::Directory)
         .filter_map(|(path, _)| Some((PythonVersion::from_name(path.file_name()?)?, path.clone())))
         .collect();
     found.into_iter()

@@ -4,41 +4,28 @@
 use std::time::Duration;
 
 use super::image::CheckedImage;
-use super::node::CheckedKind;
+use crate::base::NodeKind;
 use crate::image::{Healthcheck, Process};
-use crate::plan::start::{ExecutableFormat, ImageFiles, LINE_LIMIT, PathNode, Permissions};
+use crate::plan::start::{ExecutableFormat, ImageFiles, LINE_LIMIT, PathNode, Permissions, may_have_module};
 use crate::settings::User;
 use crate::tree::ImagePath;
 
 /// `PATH` of a container without the variable, as set by container engines.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Archives from which Python can import.
-const ARCHIVES: [&str; 4] = [".zip", ".egg", ".pyz", ".whl"];
-
 impl ImageFiles for CheckedImage {
     fn node(&self, path: &ImagePath) -> Option<PathNode> {
         let Some(node) = self.lookup(path) else { return Some(PathNode::Absent) };
         let access = Permissions { mode: node.mode, uid: node.uid, gid: node.gid };
         Some(match &node.kind {
-            CheckedKind::Directory => PathNode::Directory(access),
-            CheckedKind::Symlink(target) => PathNode::Link(target.to_string()),
-            CheckedKind::Device => PathNode::Other,
-            CheckedKind::File => PathNode::File(access, self.format(path)),
+            NodeKind::Directory => PathNode::Directory(access),
+            NodeKind::Symlink(target) => PathNode::Link(target.to_string()),
+            NodeKind::Device => PathNode::Other,
+            NodeKind::File => PathNode::File(access, self.format(path)),
         })
     }
 
     fn has_module(&self, name: &str) -> Option<bool> {
-        let mut has_archive = false;
-        for (path, _) in self.iter() {
-            let is_it = |part: &str| {
-                part.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            if path.components().any(is_it) {
-                return Some(true);
-            }
-            has_archive |= ARCHIVES.iter().any(|kind| path.as_str().ends_with(kind));
-        }
-        (!has_archive).then_some(false)
+        may_have_module(self.iter().map(|(path, _)| path), name)
     }
 }
 
@@ -49,12 +36,7 @@ impl CheckedImage {
             return ExecutableFormat::Elf(description.elf.interpreter);
         }
         let Some(start) = self.start(path, LINE_LIMIT) else { return ExecutableFormat::Unknown };
-        if let Some(line) = start.strip_prefix(b"#!") {
-            let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            return ExecutableFormat::Script(String::from_utf8_lossy(line).into_owned());
-        }
-        // The kernel that runs the container may know other formats (binfmt_misc).
-        if start.contains(&0) { ExecutableFormat::Unknown } else { ExecutableFormat::Plain }
+        ExecutableFormat::of_start(&start)
     }
 
     /// Returns the process of the configuration with another command, or another health check.

@@ -6,36 +6,13 @@ use super::SizeReport;
 use crate::plural::counted;
 use crate::printable::name;
 use crate::settings::human_size;
+pub use crate::style::Style;
+use crate::style::{BOLD, FAINT, GREEN, RED};
 
 /// The most distributions and packages shown; the rest is summed up.
 const SHOWN: usize = 10;
 /// The smallest source file shown, in bytes.
 const LARGE: u64 = 100_000;
-
-/// The style of the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// Unstyled, for files and pipes.
-    Plain,
-    /// With colors (ECMA-48, SGR), for a terminal.
-    Colored,
-}
-
-/// SGR codes.
-pub(crate) const BOLD: &str = "1";
-pub(crate) const FAINT: &str = "2";
-pub(crate) const RED: &str = "1;31";
-pub(crate) const GREEN: &str = "1;32";
-pub(crate) const YELLOW: &str = "1;33";
-
-impl Style {
-    pub(crate) fn paint(self, code: &str, text: &str) -> String {
-        match self {
-            Self::Plain => text.to_owned(),
-            Self::Colored => format!("\x1b[{code}m{text}\x1b[0m"),
-        }
-    }
-}
 
 /// Renders the report as text with a trailing newline.
 pub fn render(report: &SizeReport) -> String {

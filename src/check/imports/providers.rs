@@ -1,15 +1,13 @@
 //! [`Providers`]: the modules that an image provides.
 //!
-//! Names are resolved as by CPython's path finder (`Lib/importlib/_bootstrap_external.py`), in the
-//! directories of `sys.path` that the image shows: distributions, their `.pth` lines (`Lib/site.py`),
-//! `PYTHONPATH`. A program may extend `sys.path`, so any module or directory of the source provides
-//! its name.
+//! Names are searched by [`ModuleSearch`]. A program may extend `sys.path`, so any module or directory of
+//! the source provides its name.
 
 use std::collections::BTreeSet;
 
 use super::names;
 use crate::check::image::CheckedImage;
-use crate::check::modules::pth_directories;
+use crate::check::modules::{FoundModule, ModuleSearch};
 use crate::check::node::CheckedNode;
 use crate::check::pythons::CheckedPython;
 use crate::python::application::imports::Modules;
@@ -50,26 +48,15 @@ pub(in crate::check) enum Lack {
 
 /// The modules that an image provides.
 pub(in crate::check) struct Providers<'a> {
-    image: &'a CheckedImage,
     python: &'a CheckedPython,
-    /// The directories of `sys.path`, without the source's.
-    directories: Vec<ImagePath>,
+    search: ModuleSearch<'a>,
     /// Names of modules and directories of the source.
     source: BTreeSet<&'a str>,
-    /// True if code of `.pth` files can add modules.
-    is_open: bool,
 }
 
 impl<'a> Providers<'a> {
     /// Lists what `python` can import.
     pub(in crate::check) fn of(image: &'a CheckedImage, python: &'a CheckedPython) -> Self {
-        let (added, is_open) = pth_directories(image, &python.sites);
-        let mut directories = [python.sites.clone(), added].concat();
-        let path = image.config.variable("PYTHONPATH").unwrap_or_default();
-        directories.extend(path.split(':').filter_map(|path| ImagePath::new(path).ok()));
-        if let Some(stdlib) = &python.stdlib {
-            directories.extend([Some(stdlib.clone()), stdlib.join("lib-dynload").ok()].into_iter().flatten());
-        }
         let source = image.iter().filter(|(path, _)| image.is_source(path)).flat_map(|(path, _)| {
             let stem = path.file_name().and_then(|name| {
                 let is_module = [".py", ".so", ".pyc"].iter().any(|end| name.ends_with(end));
@@ -79,7 +66,7 @@ impl<'a> Providers<'a> {
             let count = folder.as_ref().map_or(0, |folder| folder.components().count());
             stem.into_iter().chain(path.components().take(count))
         });
-        Self { image, python, directories, source: source.collect(), is_open }
+        Self { python, search: ModuleSearch::new(image, python), source: source.collect() }
     }
 
     /// Returns the first part of an absolute import that nothing provides. `names` are the imported names,
@@ -90,65 +77,31 @@ impl<'a> Providers<'a> {
         let minor = self.python.version.minor;
         if names::is_standard(first, u64::from(minor)) {
             let is_trimmed = TRIMMED.contains(&first) && self.python.stdlib.is_some();
-            let is_there = !is_trimmed || self.portions(&self.directories, first) != Portions::Missing;
+            let is_there = !is_trimmed || !is_missing(&self.search.find_top(first));
             return (!is_there && !self.source.contains(first)).then(|| Lack::Trimmed(first.to_owned()));
         }
-        if self.source.contains(first) || self.is_open {
+        if self.source.contains(first) || self.search.is_open() {
             return None;
         }
-        let mut found = self.portions(&self.directories, first);
+        let mut found = self.search.find_top(first);
         let mut name = first.to_owned();
         let mut names = names.iter().map(String::as_str).filter(|name| *name != "*");
         let mut parts = rest.into_iter().flat_map(|rest| rest.split('.'));
         loop {
-            let Portions::Namespace(directories) = &found else {
-                return (found == Portions::Missing).then_some(Lack::Missing(name));
+            let FoundModule::Namespace(directories) = &found else {
+                return is_missing(&found).then_some(Lack::Missing(name));
             };
             let Some(part) = parts.next() else {
                 // A namespace package has no names of its own.
-                let missing = names.find(|part| self.portions(directories, part) == Portions::Missing);
+                let missing = names.find(|part| is_missing(&self.search.find_in(directories, part)));
                 return missing.map(|part| Lack::Missing(format!("{name}.{part}")));
             };
-            found = self.portions(directories, part);
+            found = self.search.find_in(directories, part);
             name = format!("{name}.{part}");
         }
     }
-
-    /// Returns the module `name` in `directories`.
-    fn portions(&self, directories: &[ImagePath], name: &str) -> Portions {
-        let mut portions = Vec::new();
-        for directory in directories {
-            let at = |end: &str| directory.join(&format!("{name}{end}")).ok();
-            let has = |end: &str| {
-                at(end).is_some_and(|path| self.image.find(&path).is_some_and(|(_, node)| node.is_file()))
-            };
-            if ["/__init__.py", "/__init__.pyc", ".py", ".pyc", ".so"].iter().any(|end| has(end))
-                || self.has_extension(directory, name)
-            {
-                return Portions::Module;
-            }
-            let found = at("").and_then(|path| self.image.find(&path));
-            portions.extend(found.filter(|(_, node)| node.is_directory()).map(|(path, _)| path));
-        }
-        if portions.is_empty() { Portions::Missing } else { Portions::Namespace(portions) }
-    }
-
-    /// Returns true for `name.cpython-312-x86_64-linux-gnu.so` in `directory`, or in its package.
-    fn has_extension(&self, directory: &ImagePath, name: &str) -> bool {
-        [format!("{name}."), format!("{name}/__init__.")].iter().any(|start| {
-            self.image
-                .starting_with(directory, start)
-                .any(|path| path.as_str().ends_with(".so") || path.as_str().ends_with(".pyc"))
-        })
-    }
 }
 
-/// A module in several directories.
-#[derive(Debug, PartialEq, Eq)]
-enum Portions {
-    /// A module or regular package.
-    Module,
-    /// The directories of a namespace package.
-    Namespace(Vec<ImagePath>),
-    Missing,
+fn is_missing(found: &FoundModule) -> bool {
+    matches!(found, FoundModule::Missing(_))
 }

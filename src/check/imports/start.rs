@@ -1,7 +1,7 @@
 //! [`ProcessStart`]: the modules with which the process of an image starts, by its command.
 
 use crate::check::image::CheckedImage;
-use crate::check::modules::pth_directories;
+use crate::check::modules::relative;
 use crate::check::pythons::CheckedPython;
 use crate::python::application::imports::Start;
 use crate::python::application::module::Module;
@@ -17,8 +17,7 @@ pub(in crate::check) struct ProcessStart {
 impl ProcessStart {
     /// Reads the command of `image`.
     pub(in crate::check) fn of(image: &CheckedImage, python: &CheckedPython) -> Self {
-        let workdir =
-            image.config.workdir.as_deref().and_then(|path| ImagePath::new(path).ok()).unwrap_or_default();
+        let workdir = image.workdir();
         let command = image.config.command();
         let mut found = Self::default();
         let mut before = "";
@@ -26,23 +25,19 @@ impl ProcessStart {
             match before {
                 "-m" => found.starts.push(Start::Program(word.clone())),
                 "-A" | "--app" => found.starts.extend(module(word)),
-                "--app-dir" | "--chdir" | "--pythonpath" => found.roots.extend(resolve(&workdir, word)),
+                "--app-dir" | "--chdir" | "--pythonpath" => found.roots.extend(relative(&workdir, word)),
                 _ if word.ends_with(".py") => found.script(image, &workdir, word),
                 _ => found.starts.extend(module(word)),
             }
             if let Some(directory) = word.strip_prefix("--app-dir=").or_else(|| word.strip_prefix("--chdir="))
             {
-                found.roots.extend(resolve(&workdir, directory));
+                found.roots.extend(relative(&workdir, directory));
             }
             before = word;
         }
         found.console_script(image, &workdir, command.first());
         found.roots.push(workdir);
-        let path = image.config.variable("PYTHONPATH").unwrap_or_default();
-        found.roots.extend(
-            path.split(':').filter(|path| path.starts_with('/')).filter_map(|path| ImagePath::new(path).ok()),
-        );
-        found.roots.extend(pth_directories(image, &python.sites).0);
+        found.roots.extend(python.added.iter().cloned());
         let mut seen = std::collections::BTreeSet::new();
         found.roots.retain(|root| seen.insert(root.clone()));
         found
@@ -50,7 +45,7 @@ impl ProcessStart {
 
     /// Adds a script that the command runs.
     fn script(&mut self, image: &CheckedImage, workdir: &ImagePath, word: &str) {
-        let Some(path) = resolve(workdir, word).filter(|path| image.lookup(path).is_some()) else { return };
+        let Some(path) = relative(workdir, word).filter(|path| image.lookup(path).is_some()) else { return };
         self.roots.extend(path.parent());
         self.starts.push(Start::Script(path));
     }
@@ -58,7 +53,7 @@ impl ProcessStart {
     /// Adds the module that a console script imports: `from pkg.cli import main`.
     fn console_script(&mut self, image: &CheckedImage, workdir: &ImagePath, word: Option<&String>) {
         let text = word
-            .and_then(|word| resolve(workdir, word))
+            .and_then(|word| relative(workdir, word))
             .filter(|path| image.lookup(path).is_some_and(|node| node.size < 1 << 16))
             .and_then(|path| image.text(&path))
             .filter(|text| text.starts_with("#!") && text.contains("import "));
@@ -80,12 +75,4 @@ fn module(word: &str) -> Option<Start> {
     // A plain word, such as `worker`, is a subcommand.
     let names_module = word.contains(':') || word.contains('.');
     (names_module && name.split('.').all(is_identifier)).then(|| Start::Module(name.to_owned()))
-}
-
-fn resolve(workdir: &ImagePath, word: &str) -> Option<ImagePath> {
-    if word.starts_with('/') {
-        return ImagePath::new(word).ok();
-    }
-    let below = word.trim_start_matches("./");
-    if below.is_empty() || below == "." { Some(workdir.clone()) } else { workdir.join(below).ok() }
 }

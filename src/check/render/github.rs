@@ -19,10 +19,8 @@ pub(super) fn render(report: &CheckReport) -> String {
                 let _ = write!(properties, "line={line},");
             }
         }
-        let path = found.path.as_ref().map(|path| format!("{path}: ")).unwrap_or_default();
-        let help = found.help.as_deref().map(|help| format!("\n{help}")).unwrap_or_default();
         let title = property(&format!("{} {}", found.code, found.name));
-        let message = message(&format!("{path}{}{help}", found.message));
+        let message = message(&found.full_text());
         let _ = writeln!(text, "::{command} {properties}title={title}::{message}");
     }
     text

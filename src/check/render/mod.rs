@@ -7,7 +7,7 @@ mod sarif;
 mod text;
 
 use super::CheckReport;
-use crate::report::text::Style;
+use crate::style::Style;
 
 /// The form of a printed report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

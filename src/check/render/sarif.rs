@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::GENERATOR;
 use crate::check::{CheckReport, Diagnostic, DiagnosticSource, RULES, Severity};
-use crate::report::GENERATOR;
 
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
@@ -50,8 +50,6 @@ fn level(severity: Severity) -> &'static str {
 
 fn result(report: &CheckReport, found: &Diagnostic) -> Value {
     let path = found.path.as_ref().map(ToString::to_string);
-    let subject = path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
-    let help = found.help.as_deref().map(|help| format!("\n{help}")).unwrap_or_default();
     // A service shows a result only at a file of the repository: without one, at the settings.
     let (file, line) = match &found.source {
         Some(DiagnosticSource { file, line }) => (file.to_string_lossy().into_owned(), line.unwrap_or(1)),
@@ -60,7 +58,7 @@ fn result(report: &CheckReport, found: &Diagnostic) -> Value {
     let mut result = json!({
         "ruleId": found.code,
         "level": level(found.severity),
-        "message": { "text": format!("{subject}{}{help}", found.message) },
+        "message": { "text": found.full_text() },
         "locations": [{
             "physicalLocation": {
                 "artifactLocation": { "uri": encoded(&file), "uriBaseId": ROOT },

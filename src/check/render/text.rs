@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::check::{CheckReport, Diagnostic, DiagnosticSource, Severity};
 use crate::plural::counted;
 use crate::printable;
-use crate::report::text::{BOLD, FAINT, GREEN, RED, Style, YELLOW};
+use crate::style::{BOLD, FAINT, GREEN, RED, Style, YELLOW};
 
 /// The most files named under one diagnostic.
 const NAMED: usize = 3;

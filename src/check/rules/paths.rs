@@ -7,7 +7,7 @@ use crate::check::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::check::image::CheckedImage;
 use crate::check::modules::pth_path;
 use crate::check::node::CheckedNode;
-use crate::check::pythons::CheckedPython;
+use crate::check::pythons::{self, CheckedPython};
 use crate::python::metadata::direct_url::DirectUrl;
 use crate::tree::ImagePath;
 
@@ -89,22 +89,17 @@ fn is_editable(image: &CheckedImage, path: &ImagePath) -> bool {
 
 /// Reports an environment whose `home` is not in the image: Python may not find its library.
 fn check_home(image: &CheckedImage, python: &CheckedPython, reporter: &mut Reporter<'_>) {
-    let Some(config) =
-        python.environment.as_ref().and_then(|environment| environment.join("pyvenv.cfg").ok())
-    else {
-        return;
-    };
-    if !image.lookup(&config).is_some_and(CheckedNode::is_own) {
+    let Some(environment) = &python.environment else { return };
+    let Ok(path) = environment.join("pyvenv.cfg") else { return };
+    if !image.lookup(&path).is_some_and(CheckedNode::is_own) {
         return;
     }
-    let text = image.text(&config).unwrap_or_default();
-    let home = text.lines().find_map(|line| {
-        line.split_once('=').filter(|(key, _)| key.trim() == "home").map(|(_, value)| value.trim().to_owned())
-    });
+    let home = pythons::config(image, environment).and_then(|config| config.home);
+    let home = home.map(|home| home.to_string_lossy().into_owned());
     let Some(home) = home.filter(|home| is_missing(image, home)) else { return };
     reporter.report(
         Diagnostic::new("IPO504", format!("has `home = {home}`, which is not in the image"))
-            .at(&config)
+            .at(&path)
             .with_help("make the environment with the interpreter of the image, at the same path"),
     );
 }

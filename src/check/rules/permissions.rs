@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::NodeKind;
 use crate::check::diagnostic::{Diagnostic, Reporter};
 use crate::check::image::CheckedImage;
-use crate::check::node::{CheckedKind, CheckedNode};
+use crate::check::node::CheckedNode;
 use crate::tree::ImagePath;
 
 const CODES: [&str; 3] = ["IPO601", "IPO602", "IPO603"];
@@ -28,7 +29,7 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
         let is_sticky = node.is_directory() && node.mode & STICKY != 0;
         if node.mode & WRITABLE_BY_ALL != 0
             && !is_sticky
-            && matches!(node.kind, CheckedKind::File | CheckedKind::Directory)
+            && matches!(node.kind, NodeKind::File | NodeKind::Directory)
         {
             let what = if node.is_directory() { "directory" } else { "file" };
             let message = format!("is a {what} that every user may write (mode {:o})", node.mode);

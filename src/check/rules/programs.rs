@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::NodeKind;
 use crate::check::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::check::image::CheckedImage;
-use crate::check::node::CheckedKind;
 use crate::check::pythons::CheckedPython;
 use crate::check::shell;
 use crate::error::Advice as _;
@@ -113,7 +113,7 @@ fn dangling_interpreter(image: &CheckedImage, python: &CheckedPython) -> Option<
         let path = environment.join(name).ok()?;
         let node = image.lookup(&path).filter(|node| node.is_own())?;
         match &node.kind {
-            CheckedKind::Symlink(target) => {
+            NodeKind::Symlink(target) => {
                 Some((path, last_target(image, &environment.join(name).ok()?, target)))
             }
             _ => None,
@@ -126,8 +126,7 @@ fn last_target(image: &CheckedImage, link: &ImagePath, target: &str) -> String {
     let mut target = target.to_owned();
     for _ in 0..4 {
         let next = link.parent().and_then(|folder| folder.join(&target).ok());
-        let Some(CheckedKind::Symlink(further)) =
-            next.and_then(|next| Some(image.lookup(&next)?.kind.clone()))
+        let Some(NodeKind::Symlink(further)) = next.and_then(|next| Some(image.lookup(&next)?.kind.clone()))
         else {
             break;
         };

@@ -10,12 +10,12 @@ use ruff_python_parser::{Mode, ParseOptions, UnsupportedSyntaxErrorKind, parse_u
 use crate::base;
 use crate::check::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::check::image::CheckedImage;
+use crate::check::imports::SourceFiles;
 use crate::check::modules::relative;
-use crate::check::node::CheckedNode;
 use crate::check::pythons::CheckedPython;
 use crate::plural::counted;
 use crate::python::PythonVersion;
-use crate::python::application::imports::{Followed, Modules, reach};
+use crate::python::application::imports::{Followed, reach};
 use crate::python::application::module::nests_too_deeply;
 use crate::tree::ImagePath;
 
@@ -33,33 +33,15 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     }
 }
 
-/// The source of the application.
-struct ApplicationSource<'a>(&'a CheckedImage);
-
-impl Modules for ApplicationSource<'_> {
-    fn text(&self, path: &ImagePath) -> Option<String> {
-        let bytes = self.0.read(path).filter(|_| self.0.is_source(path))?;
-        String::from_utf8(bytes).ok()
-    }
-
-    fn has(&self, path: &ImagePath) -> bool {
-        self.0.lookup(path).is_some_and(CheckedNode::is_file)
-    }
-
-    fn has_directory(&self, path: &ImagePath) -> bool {
-        self.0.lookup(path).is_some_and(CheckedNode::is_directory)
-    }
-}
-
 fn check_syntax(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     let (Some(python), Some(command)) = (image.main_python(), StartedCommand::of(image)) else { return };
     let Some(start) = command.start() else { return };
     let mut roots = vec![image.workdir()];
     roots.extend(python.added.iter().cloned());
-    let source = ApplicationSource(image);
-    for path in reach(&source, &roots, &[start], Followed::Possible).into_keys() {
-        let Some((line, reason)) = source.text(&path).and_then(|text| syntax_fault(&text, python.version))
-        else {
+    let loaded = reach(&SourceFiles(image), &roots, &[start], Followed::Possible);
+    for path in loaded.into_keys().filter(|path| image.is_source(path)) {
+        let text = image.read(&path).and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some((line, reason)) = text.and_then(|text| syntax_fault(&text, python.version)) else {
             continue;
         };
         reporter.report(

@@ -64,6 +64,37 @@ pub(crate) enum ExecutableFormat {
     Unknown,
 }
 
+impl ExecutableFormat {
+    /// Returns the format of a file that is not ELF, by its first bytes.
+    pub(crate) fn of_start(start: &[u8]) -> Self {
+        if let Some(line) = start.strip_prefix(b"#!") {
+            let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            return Self::Script(String::from_utf8_lossy(line).into_owned());
+        }
+        // The kernel that runs the container may know other formats (binfmt_misc).
+        if start.contains(&0) { Self::Unknown } else { Self::Plain }
+    }
+}
+
+/// Archives from which Python can import.
+const ARCHIVES: [&str; 4] = [".zip", ".egg", ".pyz", ".whl"];
+
+/// Returns true if one of `paths` may be the top-level module `name`, in any directory: `.pth`
+/// files, variables and code can extend the search path. Returns `None` if an archive may contain
+/// the module.
+pub(crate) fn may_have_module<'a>(paths: impl Iterator<Item = &'a ImagePath>, name: &str) -> Option<bool> {
+    let mut has_archive = false;
+    for path in paths {
+        let is_it =
+            |part: &str| part.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        if path.components().any(is_it) {
+            return Some(true);
+        }
+        has_archive |= ARCHIVES.iter().any(|kind| path.as_str().ends_with(kind));
+    }
+    (!has_archive).then_some(false)
+}
+
 /// The files of an image.
 pub(crate) trait ImageFiles {
     /// Returns the node at `path` without following links; `None` if unknown.
