@@ -76,7 +76,8 @@ impl LayerCache {
         self.load(RECORD, "records", key)
     }
 
-    /// Loads the cached plan of the layers below a project's source. The caller defines its type.
+    /// Loads what an earlier build stored under `key` about the layers below a project's source: their plan,
+    /// or a mark of their check. The caller defines its type.
     pub(crate) fn cached_plan<T: serde::de::DeserializeOwned>(&self, key: &Digest) -> Option<T> {
         let path = self.path("grounds", key);
         let (_, cached_plan): (Vec<Digest>, T) = codec::load(CACHED_PLAN, &path)?;
@@ -84,7 +85,8 @@ impl LayerCache {
         Some(cached_plan)
     }
 
-    /// Stores the cached plan of the layers below a project's source, whose blobs are `blobs`.
+    /// Stores a plan or a mark of the layers below a project's source, whose blobs are `blobs`. It is
+    /// pruned with them.
     pub(crate) fn keep_cached_plan<T: serde::Serialize>(
         &self,
         key: &Digest,
