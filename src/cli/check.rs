@@ -92,14 +92,11 @@ pub(crate) fn run(arguments: &CheckArguments, terminal: &Terminal) -> Result<(),
         return terminal.result(&section);
     }
     let reports = reports(arguments, terminal)?;
-    let style = terminal::standard_output_style();
     let format = arguments.format.into();
-    for report in &reports {
-        let text = report.render(format, style);
-        match format {
-            CheckFormat::Text => terminal.bytes(text.as_bytes())?,
-            _ => terminal.json(&text)?,
-        }
+    let text = CheckReport::render_all(&reports, format, terminal::standard_output_style());
+    match format {
+        CheckFormat::Text => terminal.bytes(text.as_bytes())?,
+        _ => terminal.json(&text)?,
     }
     match reports.iter().map(CheckReport::errors).sum::<usize>() {
         0 => Ok(()),

@@ -1,21 +1,26 @@
 //! The report as JSON.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::check::CheckReport;
 
 /// Revision of the format.
 const SCHEMA: u32 = 1;
 
-/// Renders JSON with a trailing newline.
-pub(super) fn render(report: &CheckReport) -> String {
-    let document = json!({
+/// Renders one report as an object, several as a list, with a trailing newline.
+pub(super) fn render(reports: &[CheckReport]) -> String {
+    let mut documents: Vec<Value> = reports.iter().map(document).collect();
+    let rendered = if documents.len() == 1 { documents.swap_remove(0) } else { documents.into() };
+    format!("{rendered:#}\n")
+}
+
+fn document(report: &CheckReport) -> Value {
+    json!({
         "schema": SCHEMA,
         "subject": report.subject,
         "rules": report.rules,
         "errors": report.errors(),
         "warnings": report.warnings(),
         "diagnostics": report.diagnostics,
-    });
-    format!("{document:#}\n")
+    })
 }

@@ -27,11 +27,16 @@ pub enum CheckFormat {
 impl CheckReport {
     /// Renders the report, with a trailing newline. Only text has a style.
     pub fn render(&self, format: CheckFormat, style: Style) -> String {
+        Self::render_all(std::slice::from_ref(self), format, style)
+    }
+
+    /// Renders the reports of several images as one document: in JSON a list, in SARIF one run for each.
+    pub fn render_all(reports: &[Self], format: CheckFormat, style: Style) -> String {
         match format {
-            CheckFormat::Text => text::render(self, style),
-            CheckFormat::Json => json::render(self),
-            CheckFormat::Sarif => sarif::render(self),
-            CheckFormat::Github => github::render(self),
+            CheckFormat::Text => reports.iter().map(|report| text::render(report, style)).collect(),
+            CheckFormat::Json => json::render(reports),
+            CheckFormat::Sarif => sarif::render(reports),
+            CheckFormat::Github => reports.iter().map(github::render).collect(),
         }
     }
 }
@@ -99,6 +104,7 @@ warning[IPO608]: the process runs as root
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let run = &json["runs"][0];
         assert_eq!(json["version"], "2.1.0");
+        assert_eq!(run["automationDetails"]["id"], "app:1/");
         let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
         let results = run["results"].as_array().unwrap();
         assert_eq!(results.len(), 3);
@@ -106,6 +112,9 @@ warning[IPO608]: the process runs as root
             let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
             assert_eq!(rules[index]["id"], result["ruleId"]);
         }
+        let both = CheckReport::render_all(&[report(), report()], CheckFormat::Sarif, Style::Plain);
+        let both: serde_json::Value = serde_json::from_str(&both).unwrap();
+        assert_eq!(both["runs"], serde_json::json!([run, run]));
         let place = &results[0]["locations"][0]["physicalLocation"];
         assert_eq!(place["artifactLocation"]["uri"], "src/a%20b.py");
         assert_eq!(place["region"]["startLine"], 7);
@@ -119,6 +128,11 @@ warning[IPO608]: the process runs as root
         let text = report().render(CheckFormat::Json, Style::Plain);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&json["errors"], &json["warnings"]), (&1.into(), &2.into()));
+        let both = CheckReport::render_all(&[report(), report()], CheckFormat::Json, Style::Plain);
+        assert_eq!(
+            serde_json::from_str::<Vec<serde_json::Value>>(&both).unwrap(),
+            [json.clone(), json.clone()]
+        );
         let read: Vec<Diagnostic> = serde_json::from_value(json["diagnostics"].clone()).unwrap();
         assert_eq!(read, report().diagnostics);
         // The format of the caches has no names of fields.

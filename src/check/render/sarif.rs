@@ -12,8 +12,8 @@ const SCHEMA: &str =
 /// The base of relative addresses in results: the root of the repository (section 3.14.14).
 const ROOT: &str = "SRCROOT";
 
-/// Renders SARIF with a trailing newline.
-pub(super) fn render(report: &CheckReport) -> String {
+/// Renders a log with one run for each report, with a trailing newline.
+pub(super) fn render(reports: &[CheckReport]) -> String {
     let rules: Vec<Value> = RULES
         .iter()
         .map(|rule| {
@@ -25,19 +25,21 @@ pub(super) fn render(report: &CheckReport) -> String {
             })
         })
         .collect();
-    let results: Vec<Value> = report.diagnostics.iter().map(|found| result(report, found)).collect();
-    let document = json!({
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [{
+    let run = |report: &CheckReport| {
+        let results: Vec<Value> = report.diagnostics.iter().map(|found| result(report, found)).collect();
+        json!({
             "tool": { "driver": {
                 "name": GENERATOR,
                 "version": env!("CARGO_PKG_VERSION"),
                 "rules": rules,
             }},
+            // Code scanning refuses two runs of one category, which is the text up to the last slash.
+            "automationDetails": { "id": format!("{}/", report.subject) },
             "results": results,
-        }],
-    });
+        })
+    };
+    let runs: Vec<Value> = reports.iter().map(run).collect();
+    let document = json!({ "$schema": SCHEMA, "version": "2.1.0", "runs": runs });
     format!("{document:#}\n")
 }
 
