@@ -1,0 +1,1 @@
+//! Binary packages, deb(5): an `ar` archive of `debian-binary`, `control.tar` and `data.tar`.

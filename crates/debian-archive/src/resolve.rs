@@ -1,0 +1,1 @@
+//! The closure of wanted packages over `Depends` and `Pre-Depends`.
