@@ -6,6 +6,7 @@
 //! | [`release`] | `InRelease`: suites, digests, signatures | Debian wiki, `DebianRepository/Format`; RFC 9580 |
 //! | [`index`] | `Packages`: the packages of a component | deb-control(5), Debian Policy chapter 5 |
 //! | [`relation`] | `Depends` and its like | Debian Policy, section 7.1 |
+//! | [`version`] | versions, their order | Debian Policy, section 5.6.12 |
 //! | [`resolve`] | the closure of wanted packages | Debian Policy, chapter 7 |
 //! | [`deb`] | binary packages | deb(5) |
 //!
@@ -19,3 +20,4 @@ pub mod relation;
 pub mod release;
 pub mod resolve;
 pub mod sources;
+pub mod version;

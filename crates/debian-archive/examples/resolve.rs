@@ -1,0 +1,64 @@
+//! Resolves packages as `apt-get install` does: `resolve [OPTION…] PACKAGES_FILE… -- NAME… [-- NAME…]…`.
+//!
+//! Each group of names is one resolution. Prints `NAME=VERSION`, one line a group, or `error: …`.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::time::Instant;
+
+use debian_archive::index;
+use debian_archive::resolve::{Recommends, Request, ScriptDependencies, Universe, resolve};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1).peekable();
+    let (mut recommends, mut script_dependencies) = (Recommends::Omit, ScriptDependencies::Include);
+    let (mut architecture, mut timings) = ("amd64".to_owned(), false);
+    while let Some(option) = arguments.next_if(|argument| argument.starts_with("--") && argument != "--") {
+        match &*option {
+            "--recommends" => recommends = Recommends::Include,
+            "--omit-scripts" => script_dependencies = ScriptDependencies::Omit,
+            "--timings" => timings = true,
+            other => architecture = other.strip_prefix("--architecture=").ok_or("unknown option")?.to_owned(),
+        }
+    }
+    let start = Instant::now();
+    let mut records = Vec::new();
+    let mut suites = 0;
+    while let Some(file) = arguments.next_if(|argument| argument != "--") {
+        records.extend(index::parse(BufReader::with_capacity(1 << 16, File::open(file)?), suites)?);
+        suites += 1;
+    }
+    let parsed = start.elapsed();
+    let universe = Universe::new(records);
+    if timings {
+        eprintln!(
+            "{} packages: parsed in {parsed:?}, indexed after {:?}",
+            universe.records().len(),
+            start.elapsed()
+        );
+    }
+    let mut groups: Vec<Vec<String>> = Vec::new();
+    for argument in arguments {
+        match &*argument {
+            "--" => groups.push(Vec::new()),
+            _ => groups.last_mut().ok_or("a name before `--`")?.push(argument),
+        }
+    }
+    for wanted in &groups {
+        let start = Instant::now();
+        let request =
+            Request { wanted, installed: &[], recommends, architecture: &architecture, script_dependencies };
+        match resolve(&universe, &request) {
+            Ok(records) => {
+                let line: Vec<_> =
+                    records.iter().map(|record| format!("{}={}", record.name, record.version)).collect();
+                println!("{}", line.join(" "));
+            }
+            Err(error) => println!("error: {}", error.to_string().replace('\n', " ")),
+        }
+        if timings {
+            eprintln!("{} in {:?}", wanted.join(" "), start.elapsed());
+        }
+    }
+    Ok(())
+}
