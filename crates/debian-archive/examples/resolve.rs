@@ -12,13 +12,15 @@ use debian_archive::resolve::{Recommends, Request, ScriptDependencies, Universe,
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1).peekable();
     let (mut recommends, mut script_dependencies) = (Recommends::Omit, ScriptDependencies::Include);
-    let (mut architecture, mut timings) = ("amd64".to_owned(), false);
+    let (mut architecture, mut timings) = (String::from("amd64"), false);
     while let Some(option) = arguments.next_if(|argument| argument.starts_with("--") && argument != "--") {
         match &*option {
             "--recommends" => recommends = Recommends::Include,
             "--omit-scripts" => script_dependencies = ScriptDependencies::Omit,
             "--timings" => timings = true,
-            other => architecture = other.strip_prefix("--architecture=").ok_or("unknown option")?.to_owned(),
+            other => {
+                other.strip_prefix("--architecture=").ok_or("unknown option")?.clone_into(&mut architecture);
+            }
         }
     }
     let start = Instant::now();

@@ -83,6 +83,12 @@ pub struct Relations {
     pub conflicts: Box<str>,
     /// `Breaks`
     pub breaks: Box<str>,
+    /// `Suggests`
+    pub suggests: Box<str>,
+    /// `Replaces`
+    pub replaces: Box<str>,
+    /// `Enhances`
+    pub enhances: Box<str>,
     /// `Provides`
     pub provides: Box<str>,
 }
@@ -277,7 +283,8 @@ macro_rules! fields {
 fields! {
     Package "Package", Version "Version", Architecture "Architecture", Essential "Essential", Important "Important",
     Protected "Protected", MultiArch "Multi-Arch", Priority "Priority", Section "Section", PreDepends "Pre-Depends",
-    Depends "Depends", Recommends "Recommends", Conflicts "Conflicts", Breaks "Breaks", Provides "Provides",
+    Depends "Depends", Recommends "Recommends", Conflicts "Conflicts", Breaks "Breaks", Suggests "Suggests",
+    Replaces "Replaces", Enhances "Enhances", Provides "Provides",
     Filename "Filename", Size "Size", InstalledSize "Installed-Size", Sha256 "SHA256",
     PhasedUpdatePercentage "Phased-Update-Percentage", Status "Status",
 }
@@ -355,6 +362,9 @@ impl Fields {
             recommends: self.text(Field::Recommends)?.into(),
             conflicts: self.text(Field::Conflicts)?.into(),
             breaks: self.text(Field::Breaks)?.into(),
+            suggests: self.text(Field::Suggests)?.into(),
+            replaces: self.text(Field::Replaces)?.into(),
+            enhances: self.text(Field::Enhances)?.into(),
             provides: self.text(Field::Provides)?.into(),
         })
     }

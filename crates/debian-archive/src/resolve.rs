@@ -20,7 +20,7 @@ mod universe;
 use std::collections::BTreeSet;
 
 use crate::index::{Installed, PackageRecord};
-use candidates::{Candidate, Candidates, Origin};
+use candidates::Candidates;
 pub use error::{ResolveError, UnmetDependency};
 use marker::Marker;
 pub use universe::Universe;
@@ -29,7 +29,7 @@ pub use universe::Universe;
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The wanted packages: `NAME`, `NAME=VERSION`, or `?essential`, the packages with `Essential: yes`. The name may be
-    /// that of a virtual package with one provider.
+    /// that of a virtual package with one provider. As for `apt-get`, the order can decide between alternatives.
     pub wanted: &'a [String],
     /// Packages that are there already, as [`crate::index::parse_status`] reads them. They meet dependencies and stay as
     /// they are.
@@ -107,27 +107,24 @@ fn resolve_once<'u>(
     Ok(records)
 }
 
-/// Returns the candidates of the wanted packages, in the order of the index, in which apt looks at them.
+/// Returns the candidates of the wanted packages, in the order of the request.
 fn roots(candidates: &mut Candidates<'_>, request: &Request<'_>) -> Result<Vec<usize>, ResolveError> {
-    let mut roots = BTreeSet::new();
     for wanted in request.wanted {
         if let Some((name, version)) = wanted.split_once('=') {
             candidates.pin(wanted, name.trim(), version.trim())?;
         }
     }
+    let mut roots = Vec::new();
     for wanted in request.wanted {
         if wanted == "?essential" {
             roots.extend(candidates.essential());
-            continue;
+        } else {
+            let name = wanted.split_once('=').map_or(&**wanted, |(name, _)| name.trim());
+            roots.push(candidates.named(name)?);
         }
-        let name = wanted.split_once('=').map_or(&**wanted, |(name, _)| name.trim());
-        roots.insert(candidates.named(name)?);
     }
-    let mut roots: Vec<_> = roots.into_iter().collect();
-    roots.sort_by_key(|id| match candidates.get(*id) {
-        Candidate { origin: Origin::Record(record), .. } => (1, *record),
-        Candidate { origin: Origin::Installed, .. } => (0, 0),
-    });
+    let mut known = BTreeSet::new();
+    roots.retain(|id| known.insert(*id));
     Ok(roots)
 }
 

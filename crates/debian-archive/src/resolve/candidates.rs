@@ -119,10 +119,6 @@ impl<'a> Candidates<'a> {
         architecture == "all" || architecture == self.request.architecture
     }
 
-    pub(super) fn get(&self, id: usize) -> &Candidate<'a> {
-        &self.pool[id]
-    }
-
     pub(super) fn len(&self) -> usize {
         self.pool.len()
     }
@@ -361,7 +357,10 @@ impl<'a> Candidates<'a> {
                 solutions.push(provide.id);
             }
         }
-        solutions.sort_by_key(|id| {
+        if solutions.len() < 2 {
+            return solutions;
+        }
+        solutions.sort_by_cached_key(|id| {
             let candidate = &self.pool[*id];
             (
                 !self.is_installed(*id),
@@ -369,9 +368,8 @@ impl<'a> Candidates<'a> {
                 !candidate.essential,
                 !candidate.protected,
                 candidate.priority,
-                // apt takes the package that its cache met last.
                 Reverse(match candidate.origin {
-                    Origin::Record(index) => index,
+                    Origin::Record(index) => universe.mention(index),
                     Origin::Installed => 0,
                 }),
             )

@@ -6,16 +6,16 @@ use crate::index;
 /// Makes a universe of lines `NAME VERSION [FIELD: VALUE; …]`.
 fn universe(lines: &str) -> Universe {
     let digest = "0".repeat(64);
-    let mut text = String::new();
+    let mut text = Vec::new();
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (name, rest) = line.split_once(' ').unwrap();
         let (version, fields) = rest.split_once(' ').unwrap_or((rest, ""));
-        text += &format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: {name}.deb\nSize: 1\n"
-        );
-        text += &format!("SHA256: {digest}\n{}\n\n", fields.replace(';', "\n").replace("\n ", "\n"));
+        text.push(format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: {name}.deb\nSize: 1"
+        ));
+        text.push(format!("SHA256: {digest}\n{}\n", fields.replace(';', "\n").replace("\n ", "\n")));
     }
-    Universe::new(index::parse(text.as_bytes(), 0).unwrap())
+    Universe::new(index::parse(text.join("\n").as_bytes(), 0).unwrap())
 }
 
 fn installed(lines: &str) -> Vec<Installed> {

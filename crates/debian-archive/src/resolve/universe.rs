@@ -1,6 +1,9 @@
 //! The packages of all suites of an archive, by name and by the virtual packages that they provide.
 
-use crate::index::PackageRecord;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use crate::index::{PackageRecord, Relations};
 use crate::relation::{self, Comparison};
 
 /// All packages to choose from.
@@ -11,6 +14,8 @@ pub struct Universe {
     by_name: Vec<u32>,
     /// `Provides` by name; those of one name in the order of the records.
     provides: Vec<Provide>,
+    /// See [`Self::mention`].
+    mentions: OnceLock<Vec<u32>>,
 }
 
 /// A virtual package of a record.
@@ -53,7 +58,7 @@ impl Universe {
             }
         }
         provides.sort_by(|left, right| left.name.cmp(&right.name));
-        Self { records, by_name, provides }
+        Self { records, by_name, provides, mentions: OnceLock::new() }
     }
 
     /// Returns the packages of all suites.
@@ -85,6 +90,30 @@ impl Universe {
         &self.records[index as usize]
     }
 
+    /// Returns the rank of a record's name in the order in which the indexes mention names: as a package or in a relation.
+    ///
+    /// apt numbers packages so, and decides by the number between providers that are equal otherwise.
+    pub(super) fn mention(&self, index: u32) -> u32 {
+        self.mentions.get_or_init(|| self.mentions())[index as usize]
+    }
+
+    fn mentions(&self) -> Vec<u32> {
+        let mut ranks: HashMap<&str, u32> =
+            self.records.iter().map(|record| (&*record.name, u32::MAX)).collect();
+        let mut next = 0;
+        let mut mention = |name: &str| {
+            if let Some(rank) = ranks.get_mut(name).filter(|rank| **rank == u32::MAX) {
+                *rank = next;
+                next += 1;
+            }
+        };
+        for record in &self.records {
+            mention(&record.name);
+            fields_in_apts_order(&record.relations).into_iter().flat_map(names).for_each(&mut mention);
+        }
+        self.records.iter().map(|record| ranks[&*record.name]).collect()
+    }
+
     pub(super) fn providers(&self, name: &str) -> &[Provide] {
         let start = self.provides.partition_point(|provide| &*provide.name < name);
         let length = self.provides[start..].partition_point(|provide| &*provide.name == name);
@@ -113,4 +142,28 @@ impl Universe {
         near.sort_unstable();
         near.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
     }
+}
+
+/// Returns the relations in the order in which apt reads them.
+fn fields_in_apts_order(relations: &Relations) -> [&str; 9] {
+    [
+        &relations.pre_depends,
+        &relations.depends,
+        &relations.conflicts,
+        &relations.breaks,
+        &relations.recommends,
+        &relations.suggests,
+        &relations.replaces,
+        &relations.enhances,
+        &relations.provides,
+    ]
+}
+
+/// Returns the names of a field. With an architecture qualifier, a name is another one for apt.
+fn names(field: &str) -> impl Iterator<Item = &str> {
+    field.split([',', '|']).map(|relation| {
+        let relation = relation.trim_ascii_start();
+        let end = relation.find(|letter: char| letter.is_ascii_whitespace() || letter == '(');
+        &relation[..end.unwrap_or(relation.len())]
+    })
 }
