@@ -30,6 +30,8 @@ mod daemon;
 mod error;
 mod extent;
 mod files;
+#[cfg(feature = "registry")]
+pub(crate) mod http;
 mod index;
 mod layout;
 mod layout_reader;

@@ -17,11 +17,11 @@ use ureq::http::{Method, header};
 use super::challenge::{self, Challenge};
 use super::credentials::{Credential, Credentials};
 use super::error::{ConnectionError, RegistryError};
-use super::http::{Http, Payload, Request, Response, Trust};
-use super::retry::{Backoff, RetryDecision, is_transient, retry_after};
-use super::secret::Secret;
 use super::settings::RetryPolicy;
-use super::url::{Scheme, Url, UrlOrigin};
+use crate::store::http::retry::{Backoff, RetryDecision, is_transient, retry_after};
+use crate::store::http::secret::Secret;
+use crate::store::http::url::{Scheme, Url, UrlOrigin};
+use crate::store::http::{Http, Payload, Request, Response, Trust};
 use crate::sync::LockExt as _;
 
 /// Limit for a token server's response, in bytes.

@@ -204,7 +204,7 @@ pub enum CertificateError {
 }
 
 impl CertificateError {
-    pub(super) fn of(error: &rustls::CertificateError) -> Self {
+    pub(crate) fn of(error: &rustls::CertificateError) -> Self {
         use rustls::CertificateError as Cause;
         match error {
             Cause::UnknownIssuer => Self::UnknownIssuer,
@@ -218,7 +218,7 @@ impl CertificateError {
 
 impl RegistryError {
     /// Returns whether a retry may succeed.
-    pub(super) fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Network { .. } | Self::Stalled { .. } => true,
             Self::Everywhere { cause, .. } => cause.is_transient(),
@@ -235,7 +235,7 @@ impl RegistryError {
     }
 
     /// Returns the time lost without progress.
-    pub(super) fn lost(&self) -> Duration {
+    pub(crate) fn lost(&self) -> Duration {
         match self {
             Self::Stalled { limit, .. } => *limit,
             Self::Everywhere { cause, .. } => cause.lost(),

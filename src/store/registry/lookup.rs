@@ -6,11 +6,11 @@ use ureq::http::{Method, header};
 
 use super::auth::Scope;
 use super::error::RegistryError;
-use super::http::Request;
 use super::session::Session;
 use crate::digest::Digest;
 use crate::image::{IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::reference::RemoteName;
+use crate::store::http::Request;
 
 /// A small document that takes longer costs more than the lookup saves.
 const DEADLINE: Duration = Duration::from_secs(10);

@@ -16,46 +16,40 @@
 //! # }
 //! ```
 //!
-//! `http` sends one request, `auth` authenticates, `session` combines both with retries; `pull`,
+//! [`http`] sends one request, `auth` authenticates, `session` combines both with retries; `pull`,
 //! `upload` and `push` build on a session. Credentials never leave their origin and never appear in
-//! errors: see `secret`.
+//! errors: see [`Secret`].
 
 mod auth;
 mod cache;
 mod challenge;
 mod credentials;
 mod error;
-mod http;
 mod lookup;
-mod no_proxy;
 mod pull;
 mod push;
 #[cfg(feature = "object-store")]
 mod raw_request;
 mod referrers;
-mod retry;
-mod secret;
 mod session;
 mod settings;
-mod throughput;
 mod upload;
-mod url;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use crate::store::http::secret::Secret;
 pub use credentials::{Credential, CredentialFiles, CredentialsError, FixedCredentials, Keychain};
 pub use error::{CertificateError, ConnectionError, RegistryError};
 #[cfg(feature = "object-store")]
 pub(in crate::store) use raw_request::{PlainHttpPolicy, RawRequest};
-pub use secret::Secret;
 pub use settings::{Proxies, RegistrySettings, RetryPolicy};
 
 use crate::digest::Digest;
 use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
 use crate::reference::RemoteName;
-use crate::store::Access;
+use crate::store::{Access, http};
 use session::Session;
 
 /// A client of registries. Connections, tokens and facts about hosts live as long as the client or
@@ -144,9 +138,9 @@ pub fn fuzz(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = challenge::parse(&text);
     let _ = credentials::AuthFile::parse(bytes);
-    let _ = no_proxy::bypasses(&text, "registry.example:5000");
+    let _ = http::no_proxy::bypasses(&text, "registry.example:5000");
     let _ = http::detail(bytes, Some(&Secret::new("Bearer secret")));
-    if let Some(base) = url::Url::parse("https://registry.example/v2/") {
+    if let Some(base) = http::url::Url::parse("https://registry.example/v2/") {
         let _ = base.join(&text);
     }
 }

@@ -11,8 +11,6 @@ use ureq::http::{Method, header};
 
 use super::cache::{CacheWriter, open_at};
 use super::error::{ConnectionError, RegistryError};
-use super::http::{Request, Response, body_error};
-use super::retry::{Backoff, RetryDecision};
 use super::session::{Endpoint, Session};
 use crate::digest::Digest;
 use crate::image::{
@@ -21,6 +19,8 @@ use crate::image::{
 };
 use crate::progress::{Direction, Transfer, TransferState};
 use crate::reference::RemoteName;
+use crate::store::http::retry::{Backoff, RetryDecision};
+use crate::store::http::{Request, Response, body_error};
 
 /// Limit for a manifest, in bytes; the specification advises registries to refuse more than 4 MiB.
 const DOCUMENT_BYTES: u64 = 8 << 20;

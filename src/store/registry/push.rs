@@ -8,7 +8,6 @@ use ureq::http::{Method, header};
 
 use super::auth::Scope;
 use super::error::RegistryError;
-use super::http::{Payload, Request};
 use super::pull;
 use super::referrers::{self, ReferrersUpdate};
 use super::session::Session;
@@ -17,6 +16,7 @@ use crate::digest::Digest;
 use crate::image::{Artifact, Blob, Descriptor};
 use crate::progress::Progress;
 use crate::reference::RemoteName;
+use crate::store::http::{Payload, Request};
 use crate::sync::LockExt as _;
 
 /// Writes `artifact`. Returns its digest.

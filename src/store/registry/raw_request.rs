@@ -5,8 +5,8 @@ use ureq::http::{HeaderMap, Method, header};
 
 use super::Client;
 use super::error::RegistryError;
-use super::http::{Payload, Request, Trust};
-use super::url::{Scheme, Url};
+use crate::store::http::url::{Scheme, Url};
+use crate::store::http::{Payload, Request, Trust};
 
 /// A request to send unchanged.
 pub(in crate::store) struct RawRequest<'a> {

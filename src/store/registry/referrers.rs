@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use ureq::http::{Method, header};
 
 use super::error::RegistryError;
-use super::http::Request;
 use super::upload::PushTarget;
 use crate::digest::Digest;
 use crate::image::{Artifact, IMAGE_INDEX};
+use crate::store::http::Request;
 
 /// Limit for a referrers index, in bytes.
 const INDEX_BYTES: u64 = 4 << 20;

@@ -10,14 +10,14 @@ use super::auth::{Auth, Scope};
 use super::cache::Cache;
 use super::credentials::Credentials;
 use super::error::RegistryError;
-use super::http::{Http, Request, Response, Trust};
-use super::retry::{Backoff, RetryDecision, is_transient, retry_after};
 use super::settings::RegistrySettings;
-use super::url::{Scheme, Url, UrlOrigin, host_and_port};
 use crate::error::chain;
 use crate::progress::Progress;
 use crate::reference::RemoteName;
 use crate::store::Access;
+use crate::store::http::retry::{Backoff, RetryDecision, is_transient, retry_after};
+use crate::store::http::url::{Scheme, Url, UrlOrigin, host_and_port};
+use crate::store::http::{Http, Request, Response, Trust};
 use crate::sync::LockExt as _;
 
 /// The host that serves Docker Hub.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::credentials::Keychain;
-use super::secret::Secret;
 use crate::reference::RemoteName;
+use crate::store::http::secret::Secret;
 
 /// Connection settings for registries.
 ///

@@ -11,14 +11,14 @@ use ureq::http::{Method, header};
 
 use super::auth::Scope;
 use super::error::{ConnectionError, RegistryError};
-use super::http::{Payload, Request, Response};
-use super::retry::{Backoff, RetryDecision, is_transient};
 use super::session::{Endpoint, Session, failure, final_error, same_registry};
-use super::url::Url;
 use crate::digest::Digest;
 use crate::image::{Blob, Descriptor};
 use crate::progress::{Direction, Progress, Transfer, TransferState};
 use crate::reference::RemoteName;
+use crate::store::http::retry::{Backoff, RetryDecision, is_transient};
+use crate::store::http::url::Url;
+use crate::store::http::{Payload, Request, Response};
 
 /// The default chunk size.
 const CHUNK_BYTES: u64 = 16 << 20;

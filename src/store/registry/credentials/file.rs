@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::{Credential, CredentialsError};
 use crate::error::FileError;
-use crate::store::registry::secret::Secret;
+use crate::store::http::secret::Secret;
 
 /// Limit for a file, in bytes; real ones have some kilobytes.
 const LIMIT_BYTES: u64 = 4 << 20;

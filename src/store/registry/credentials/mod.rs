@@ -15,10 +15,10 @@ pub(super) use file::AuthFile;
 pub use files::CredentialFiles;
 pub use fixed::FixedCredentials;
 
-use super::secret::Secret;
 use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::reference::RemoteName;
+use crate::store::http::secret::Secret;
 use crate::sync::LockExt as _;
 
 /// Configured credentials that are unavailable.

@@ -7,7 +7,7 @@ use ureq::http::Uri;
 
 /// The scheme of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     /// Plain HTTP.
     Http,
     /// HTTPS.
@@ -16,16 +16,16 @@ pub(super) enum Scheme {
 
 /// An origin. Credentials are for exactly one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct UrlOrigin {
-    pub(super) scheme: Scheme,
+pub(crate) struct UrlOrigin {
+    pub(crate) scheme: Scheme,
     /// Host and port in lower case, without the scheme's default port.
-    pub(super) authority: String,
+    pub(crate) authority: String,
 }
 
 /// An absolute address.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Url {
-    pub(super) origin: UrlOrigin,
+pub(crate) struct Url {
+    pub(crate) origin: UrlOrigin,
     /// Begins with a slash.
     path: String,
     /// Without the question mark. Never printed: storage behind registries puts signatures there.
@@ -42,7 +42,7 @@ impl Scheme {
 }
 
 impl UrlOrigin {
-    pub(super) fn new(scheme: Scheme, authority: &str) -> Self {
+    pub(crate) fn new(scheme: Scheme, authority: &str) -> Self {
         let authority = authority.to_ascii_lowercase();
         let implied = match scheme {
             Scheme::Http => ":80",
@@ -54,7 +54,7 @@ impl UrlOrigin {
 }
 
 /// Splits an authority into host and port; an IPv6 address loses its brackets.
-pub(super) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
+pub(crate) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     if let Some((address, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
     }
@@ -66,13 +66,13 @@ pub(super) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
 
 impl Url {
     /// Makes an address of `origin`; `path` begins with a slash and may have a query.
-    pub(super) fn new(origin: UrlOrigin, path: &str) -> Self {
+    pub(crate) fn new(origin: UrlOrigin, path: &str) -> Self {
         let (path, query) = split_query(path);
         Self { origin, path: path.to_owned(), query }
     }
 
     /// Parses an absolute address; `None` for one with a user or of another scheme.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Scheme::Http,
@@ -92,7 +92,7 @@ impl Url {
     }
 
     /// Resolves `location`, found in a response of this address.
-    pub(super) fn join(&self, location: &str) -> Option<Self> {
+    pub(crate) fn join(&self, location: &str) -> Option<Self> {
         if location.contains("://") && !location.starts_with(['/', '?']) {
             return Self::parse(location);
         }
@@ -113,7 +113,7 @@ impl Url {
     }
 
     /// Appends a parameter; the existing query stays unchanged.
-    pub(super) fn with(&self, key: &str, value: &str) -> Self {
+    pub(crate) fn with(&self, key: &str, value: &str) -> Self {
         let added = format!("{key}={value}");
         let query = match &self.query {
             Some(query) if !query.is_empty() => format!("{query}&{added}"),
@@ -122,13 +122,13 @@ impl Url {
         Self { query: Some(query), ..self.clone() }
     }
 
-    pub(super) fn uri(&self) -> Option<Uri> {
+    pub(crate) fn uri(&self) -> Option<Uri> {
         let query = self.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
         let UrlOrigin { scheme, authority } = &self.origin;
         format!("{}://{authority}{}{query}", scheme.as_str(), self.path).parse().ok()
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 }

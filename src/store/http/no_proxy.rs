@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::url::host_and_port;
 
 /// Returns whether `authority` (`HOST[:PORT]`) is reached without a proxy. This machine always is.
-pub(super) fn bypasses(list: &str, authority: &str) -> bool {
+pub(crate) fn bypasses(list: &str, authority: &str) -> bool {
     let (host, port) = host_and_port(authority);
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok();

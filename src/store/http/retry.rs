@@ -7,12 +7,11 @@ use std::time::Duration;
 use jiff::fmt::rfc2822;
 use ureq::http::{HeaderMap, header};
 
-use super::error::RegistryError;
-use super::settings::RetryPolicy;
+use crate::store::registry::{RegistryError, RetryPolicy};
 
 /// The attempts and the waiting time left for one operation.
 #[derive(Debug, Clone)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     attempts_left: u32,
     waiting_left: Duration,
     next: Duration,
@@ -23,7 +22,7 @@ pub(super) struct Backoff {
 
 /// The decision about a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RetryDecision {
+pub(crate) enum RetryDecision {
     /// Retry after this wait.
     After(Duration),
     /// Give up.
@@ -31,7 +30,7 @@ pub(super) enum RetryDecision {
 }
 
 impl Backoff {
-    pub(super) fn new(retry: &RetryPolicy) -> Self {
+    pub(crate) fn new(retry: &RetryPolicy) -> Self {
         Self {
             attempts_left: retry.attempts.get() - 1,
             waiting_left: retry.total_wait,
@@ -42,7 +41,7 @@ impl Backoff {
     }
 
     /// Makes a budget of one attempt, for places with an alternative.
-    pub(super) fn once(retry: &RetryPolicy) -> Self {
+    pub(crate) fn once(retry: &RetryPolicy) -> Self {
         Self::new(&RetryPolicy { attempts: NonZero::<u32>::MIN, ..*retry })
     }
 
@@ -50,7 +49,7 @@ impl Backoff {
     ///
     /// The wait is between half and all of the exponential step, so that many clients do not return
     /// at the same moment. No blob depends on this randomness.
-    pub(super) fn after_failure(&mut self, asked: Option<Duration>) -> RetryDecision {
+    pub(crate) fn after_failure(&mut self, asked: Option<Duration>) -> RetryDecision {
         if self.attempts_left == 0 {
             return RetryDecision::GiveUp;
         }
@@ -67,7 +66,7 @@ impl Backoff {
 
     /// Charges time lost to a stalled peer to the waiting time, so that stalls end regardless of
     /// the attempts left. The first stall always allows one more attempt.
-    pub(super) fn charge(&mut self, lost: Duration) {
+    pub(crate) fn charge(&mut self, lost: Duration) {
         if lost.is_zero() {
             return;
         }
@@ -77,7 +76,7 @@ impl Backoff {
     }
 
     /// Waits after `error` if another attempt is allowed.
-    pub(super) fn wait(&mut self, error: &RegistryError, asked: Option<Duration>) -> RetryDecision {
+    pub(crate) fn wait(&mut self, error: &RegistryError, asked: Option<Duration>) -> RetryDecision {
         self.charge(error.lost());
         let decision = self.after_failure(asked);
         if let RetryDecision::After(wait) = decision {
@@ -94,14 +93,14 @@ fn chance() -> f64 {
 }
 
 /// Returns whether a retry after this status may succeed.
-pub(super) fn is_transient(status: u16) -> bool {
+pub(crate) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
 /// Returns the requested wait (RFC 9110, section 10.2.3).
 ///
 /// A date is compared with the response's own date: the clocks of two machines differ.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

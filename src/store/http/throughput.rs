@@ -16,15 +16,15 @@ const MIN_BYTES_PER_SECOND: u32 = 1000;
 
 /// A connector that wraps every connection in a [`Guard`].
 #[derive(Debug)]
-pub(super) struct GuardConnector {
+pub(crate) struct GuardConnector {
     /// The waiting time between measurements.
-    pub(super) window: Duration,
+    pub(crate) window: Duration,
 }
 
 /// A transport with a minimum throughput in both directions, measured since the direction last
 /// changed.
 #[derive(Debug)]
-pub(super) struct Guard<T> {
+pub(crate) struct Guard<T> {
     inner: T,
     received: Throughput,
     sent: Throughput,

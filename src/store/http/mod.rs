@@ -1,5 +1,11 @@
-//! Sends one HTTP request: TLS, proxies, redirects. Contents and credentials are the callers'
-//! concern.
+//! Sends one HTTP request: TLS, proxies, redirects. Registries, remote caches and archives of packages
+//! send theirs through this client. Contents and credentials are the callers' concern.
+
+pub(crate) mod no_proxy;
+pub(crate) mod retry;
+pub(crate) mod secret;
+mod throughput;
+pub(crate) mod url;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -13,15 +19,13 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body, SendBody, Timeout};
 
-use super::error::{CertificateError, ConnectionError, RegistryError};
-use super::no_proxy;
-use super::secret::Secret;
-use super::settings::RegistrySettings;
-use super::throughput::GuardConnector;
-use super::url::{Scheme, Url, UrlOrigin, host_and_port};
 use crate::error::FileError;
 use crate::store::Network;
+use crate::store::registry::{CertificateError, ConnectionError, RegistryError, RegistrySettings};
 use crate::sync::LockExt as _;
+use secret::Secret;
+use throughput::GuardConnector;
+use url::{Scheme, Url, UrlOrigin, host_and_port};
 
 /// Limit for the redirects of one request.
 const MOST_REDIRECTS: usize = 10;
@@ -39,19 +43,19 @@ const UNSENT: u32 = 3;
 const STORED_BYTES_PER_SECOND: u64 = 8 << 20;
 
 /// A request.
-pub(super) struct Request<'a> {
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) headers: Vec<(HeaderName, String)>,
-    pub(super) payload: Payload<'a>,
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(HeaderName, String)>,
+    pub(crate) payload: Payload<'a>,
     /// The time limit for the entire exchange.
-    pub(super) within: Option<Duration>,
+    pub(crate) within: Option<Duration>,
     /// Bytes to be stored by the server before it responds.
-    pub(super) settling: u64,
+    pub(crate) settling: u64,
 }
 
 /// The body of a request.
-pub(super) enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     None,
     Bytes(&'a [u8]),
     /// A number of bytes, from a reader opened for each attempt.
@@ -59,14 +63,14 @@ pub(super) enum Payload<'a> {
 }
 
 /// A response.
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Body,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
     /// The address of the response: redirects may have changed the host.
-    pub(super) url: Url,
+    pub(crate) url: Url,
     /// Method and path of the request, for display.
-    pub(super) what: String,
+    pub(crate) what: String,
     /// The `Authorization` sent, to redact from error messages.
     sent: Option<Secret>,
     /// The longest time without progress in the body.
@@ -75,7 +79,7 @@ pub(super) struct Response {
 
 /// The trust in a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(crate) enum Trust {
     /// Verified TLS.
     Verified,
     /// This machine: verified TLS, or plain HTTP.
@@ -85,7 +89,7 @@ pub(super) enum Trust {
 }
 
 /// An HTTP client.
-pub(super) struct Http {
+pub(crate) struct Http {
     settings: RegistrySettings,
     network: Network,
     roots: RootCerts,
@@ -102,35 +106,35 @@ enum Route {
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn new(method: Method, url: Url) -> Self {
+    pub(crate) fn new(method: Method, url: Url) -> Self {
         Self { method, url, headers: Vec::new(), payload: Payload::None, within: None, settling: 0 }
     }
 
-    pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Limits the time of the exchange; redirects each have a limit of their own.
-    pub(super) fn within(mut self, limit: Duration) -> Self {
+    pub(crate) fn within(mut self, limit: Duration) -> Self {
         self.within = Some(limit);
         self
     }
 
-    pub(super) fn sending(mut self, payload: Payload<'a>) -> Self {
+    pub(crate) fn sending(mut self, payload: Payload<'a>) -> Self {
         self.payload = payload;
         self
     }
 
     /// Extends the response timeout for `bytes` to be stored first.
-    pub(super) fn settling(mut self, bytes: u64) -> Self {
+    pub(crate) fn settling(mut self, bytes: u64) -> Self {
         self.settling = bytes;
         self
     }
 }
 
 impl Http {
-    pub(super) fn new(settings: &RegistrySettings, network: Network) -> Result<Self, RegistryError> {
+    pub(crate) fn new(settings: &RegistrySettings, network: Network) -> Result<Self, RegistryError> {
         let mut roots = Vec::new();
         for path in &settings.ca_files {
             let pem = fs_err::read(path).map_err(FileError::of("read", path))?;
@@ -181,7 +185,7 @@ impl Http {
     }
 
     /// Returns the trust in an authority's host.
-    pub(super) fn trust(&self, authority: &str) -> Trust {
+    pub(crate) fn trust(&self, authority: &str) -> Trust {
         let (host, port) = host_and_port(authority);
         let named = |entry: &String| {
             let (name, wanted) = host_and_port(entry);
@@ -200,7 +204,7 @@ impl Http {
 
     /// Sends a request and follows redirects. `proof`, the `Authorization` header, goes only to the
     /// origin of the request, and never again after a redirect to another origin.
-    pub(super) fn send(&self, request: &Request, proof: Option<&Secret>) -> Result<Response, RegistryError> {
+    pub(crate) fn send(&self, request: &Request, proof: Option<&Secret>) -> Result<Response, RegistryError> {
         let mut url = request.url.clone();
         let mut proof = proof;
         for _ in 0..=MOST_REDIRECTS {
@@ -239,7 +243,7 @@ impl Http {
     }
 
     /// Sends a request once; a redirect is a response.
-    pub(super) fn exchange(
+    pub(crate) fn exchange(
         &self,
         request: &Request,
         url: &Url,
@@ -429,17 +433,17 @@ fn timed_out(error: &io::Error) -> Option<Timeout> {
 }
 
 impl Response {
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.url.origin.authority.clone()
     }
 
     /// Returns a header's text.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// Reads a body of at most `limit` bytes.
-    pub(super) fn bytes(self, limit: u64) -> Result<Vec<u8>, RegistryError> {
+    pub(crate) fn bytes(self, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let host = self.host();
         let mut bytes = Vec::new();
         let silence = self.silence;
@@ -453,12 +457,12 @@ impl Response {
     }
 
     /// Reads a short body to its end, to reuse the connection.
-    pub(super) fn drain(self) {
+    pub(crate) fn drain(self) {
         let _ = io::copy(&mut self.body.into_reader().take(DETAIL_BYTES), &mut io::sink());
     }
 
     /// Converts an error response. `name` is the requested object.
-    pub(super) fn into_error(self, name: &str) -> RegistryError {
+    pub(crate) fn into_error(self, name: &str) -> RegistryError {
         let (host, what, status) = (self.host(), self.what.clone(), self.status);
         let sent = self.sent.clone();
         let mut body = Vec::new();
@@ -489,7 +493,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 /// Returns the messages of an error's body (distribution specification 1.1, "Error Codes"), with
 /// credentials redacted.
-pub(super) fn detail(body: &[u8], sent: Option<&Secret>) -> String {
+pub(crate) fn detail(body: &[u8], sent: Option<&Secret>) -> String {
     let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let errors = document.get("errors").and_then(serde_json::Value::as_array).into_iter().flatten();
     let messages: Vec<String> = errors
@@ -527,7 +531,7 @@ fn is_unknown_host(error: &io::Error) -> bool {
 }
 
 /// Converts an error of reading a body.
-pub(super) fn body_error(host: &str, error: io::Error, silence: Duration) -> RegistryError {
+pub(crate) fn body_error(host: &str, error: io::Error, silence: Duration) -> RegistryError {
     let host = host.to_owned();
     match timed_out(&error) {
         Some(_) => RegistryError::Stalled { host, what: NO_PROGRESS, limit: silence },
