@@ -81,6 +81,9 @@ mod toml_error;
 mod traced_fs;
 
 // For the command, tests, benchmarks and fuzz targets; not part of the interface.
+#[cfg(feature = "apt")]
+#[doc(hidden)]
+pub mod apt;
 #[doc(hidden)]
 pub mod atomic_file;
 #[doc(hidden)]

@@ -5,6 +5,8 @@
 //! | [`sources`] | the machine's package sources | sources.list(5), both formats |
 //! | [`release`] | `InRelease`: suites, digests, signatures | Debian wiki, `DebianRepository/Format`; RFC 9580 |
 //! | [`index`] | `Packages`: the packages of a component | deb-control(5), Debian Policy chapter 5 |
+//! | [`compression`] | compressed indexes | |
+//! | [`configuration`] | the machine's settings of apt | apt.conf(5) |
 //! | [`relation`] | `Depends` and its like | Debian Policy, section 7.1 |
 //! | [`version`] | versions, their order | Debian Policy, section 5.6.12 |
 //! | [`resolve`] | the closure of wanted packages | Debian Policy, chapter 7 |
@@ -14,6 +16,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compression;
+pub mod configuration;
 pub mod deb;
 pub mod index;
 pub mod relation;
