@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use debian_archive::index::IndexError;
 use debian_archive::release::ReleaseError;
 use debian_archive::sources::SourcesError;
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ pub enum AptError {
     File(#[from] FileError),
     /// An invalid setting of the connection.
     #[error(transparent)]
-    Connection(RegistryError),
+    Connection(Box<RegistryError>),
     /// An invalid file of package sources.
     #[error("cannot parse {}", path.display())]
     Sources {
@@ -51,7 +52,7 @@ pub enum AptError {
         /// The address, without credentials.
         url: String,
         /// The cause.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// A file that a mirror lacks.
     #[error("file not found: {0}")]
@@ -150,6 +151,16 @@ pub enum AptError {
         /// The suite.
         suite: String,
     },
+    /// An index with invalid content.
+    #[error("invalid index of the component {component} in the suite {suite}")]
+    Packages {
+        /// The suite.
+        suite: String,
+        /// The component.
+        component: String,
+        /// The problem.
+        source: IndexError,
+    },
     /// All mirrors failed.
     #[error("cannot fetch {name} from any mirror: {}", reasons.join("; "))]
     Everywhere {
@@ -175,16 +186,7 @@ impl Advice for AptError {
                 suite,
                 known.iter().map(String::as_str),
             ),
-            Self::Fetch { source: RegistryError::Unauthorized { .. }, .. } => {
-                "add the credentials of the mirror to /etc/apt/auth.conf.d, or to its address".to_owned()
-            }
-            Self::Fetch { source: RegistryError::Network { .. } | RegistryError::UnknownHost(_), .. } => {
-                "check the mirror's address and the network; behind a proxy, set HTTP_PROXY, HTTPS_PROXY and NO_PROXY".to_owned()
-            }
-            Self::Fetch { source: RegistryError::Stalled { .. }, .. } => {
-                "check the network, name another mirror, or allow more time with --network-timeout".to_owned()
-            }
-            Self::Fetch { source, .. } => return source.help(),
+            Self::Fetch { source, .. } => return help_of_connection(source),
             Self::NotFound(_) => {
                 "mirrors remove old versions: update the lock, or name a snapshot mirror of its time".to_owned()
             }
@@ -213,8 +215,25 @@ impl Advice for AptError {
                 known.iter().map(String::as_str),
             ),
             Self::Architecture { .. } => "build for another platform, or name a mirror with this architecture".to_owned(),
+            Self::Packages { .. } => return None,
             Self::Index { .. } => "name another mirror: this one is incomplete".to_owned(),
             Self::Everywhere { last, .. } => return last.help(),
         })
     }
+}
+
+/// Returns advice for a failed exchange with a mirror.
+fn help_of_connection(error: &RegistryError) -> Option<String> {
+    Some(match error {
+        RegistryError::Unauthorized { .. } => {
+            "add the credentials of the mirror to /etc/apt/auth.conf.d, or to its address".to_owned()
+        }
+        RegistryError::Network { .. } | RegistryError::UnknownHost(_) => {
+            "check the mirror's address and the network; behind a proxy, set HTTP_PROXY, HTTPS_PROXY and NO_PROXY".to_owned()
+        }
+        RegistryError::Stalled { .. } => {
+            "check the network, name another mirror, or allow more time with --network-timeout".to_owned()
+        }
+        error => return error.help(),
+    })
 }

@@ -56,6 +56,8 @@ pub enum CacheEntryKind {
     Environment,
     /// Files that commands of a project made.
     Prepared,
+    /// Indexes and packages of archives.
+    Packages,
     /// Left by killed builds.
     Abandoned,
     /// Left by other versions of the program, or unknown.
@@ -86,7 +88,7 @@ pub struct Pruned {
 
 impl CacheEntryKind {
     /// All kinds, in display order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Layer,
         Self::Memory,
         Self::Registry,
@@ -94,6 +96,7 @@ impl CacheEntryKind {
         Self::View,
         Self::Environment,
         Self::Prepared,
+        Self::Packages,
         Self::Abandoned,
         Self::Other,
     ];
@@ -108,6 +111,7 @@ impl CacheEntryKind {
             Self::View => "views of bases",
             Self::Environment => "environments",
             Self::Prepared => "prepared files",
+            Self::Packages => "packages",
             Self::Abandoned => "abandoned work",
             Self::Other => "other",
         }
@@ -129,6 +133,9 @@ pub fn list(cache: &Path) -> Result<Vec<CacheEntry>, FileError> {
             Some("layers") => layers(&path, &mut all),
             Some("registry") => {
                 all.extend(files(&path).map(|file| file_entry(CacheEntryKind::Registry, file)));
+            }
+            Some("apt") => {
+                all.extend(files(&path).map(|file| file_entry(CacheEntryKind::Packages, file)));
             }
             Some("bytecode") => {
                 all.extend(files(&path).map(|file| file_entry(CacheEntryKind::Bytecode, file)));
@@ -281,7 +288,13 @@ fn remove_stale_records(cache: &Path) {
 fn file_entry(kind: CacheEntryKind, (path, metadata): (PathBuf, Metadata)) -> CacheEntry {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     // Fetched files are named by their digest.
-    let digest = digest_of(&path).filter(|_| kind == CacheEntryKind::Registry);
+    let is_blob = match kind {
+        CacheEntryKind::Registry => true,
+        // Releases are named by the digest of their address.
+        CacheEntryKind::Packages => path.parent().is_some_and(|folder| folder.ends_with("sha256")),
+        _ => false,
+    };
+    let digest = digest_of(&path).filter(|_| is_blob);
     CacheEntry { kind, name, digest, bytes: metadata.len(), used: metadata.mtime(), paths: vec![path] }
 }
 

@@ -23,12 +23,11 @@
 mod keyring;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fmt::Write as _;
 
 use deb822_fast::Deb822;
 use jiff::fmt::rfc2822;
 
+use crate::index::Sha256;
 #[cfg(feature = "openpgp")]
 pub use keyring::{FaultReason, Keyring, SignatureFault};
 
@@ -77,17 +76,13 @@ pub struct SignedText {
     armor: String,
 }
 
-/// A SHA-256 digest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sha256Digest(pub [u8; 32]);
-
 /// An index named by a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexFile {
     /// The size in bytes.
     pub size: u64,
     /// The digest.
-    pub sha256: Sha256Digest,
+    pub sha256: Sha256,
 }
 
 /// The fields of a release.
@@ -226,47 +221,13 @@ impl Release {
     }
 }
 
-impl Sha256Digest {
-    /// Parses 64 hexadecimal digits.
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
-    }
-
-    /// Returns the digits in lower case.
-    pub fn hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    }
-}
-
-impl fmt::Display for Sha256Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.hex())
-    }
-}
-
-impl fmt::Debug for Sha256Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// Parses the lines `DIGEST SIZE PATH`.
 fn files(lines: &str) -> Result<BTreeMap<String, IndexFile>, ReleaseError> {
     let mut files = BTreeMap::new();
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let mut words = line.split_ascii_whitespace();
         let file = (|| {
-            let sha256 = Sha256Digest::from_hex(words.next()?)?;
+            let sha256 = words.next()?.parse().ok()?;
             let size = words.next()?.parse().ok()?;
             let path = words.next()?;
             let is_below = !path.starts_with('/') && path.split('/').all(|part| part != "..");

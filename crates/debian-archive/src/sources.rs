@@ -310,7 +310,7 @@ fn signed_by(value: &str) -> Vec<SignedBy> {
     if value.contains("-----BEGIN PGP PUBLIC KEY BLOCK-----") {
         // A line with a dot stands for an empty one.
         let lines = value.trim().lines().map(|line| if line.trim() == "." { "" } else { line.trim() });
-        return vec![SignedBy::Embedded(lines.map(|line| format!("{line}\n")).collect())];
+        return vec![SignedBy::Embedded(lines.flat_map(|line| [line, "\n"]).collect())];
     }
     let words = value.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
     words

@@ -131,7 +131,7 @@ pub(super) fn basic(user: &str, password: &str) -> Secret {
 
 impl Fetcher {
     pub(super) fn new(settings: &RegistrySettings, network: Network) -> Result<Self, AptError> {
-        let http = Http::new(settings, network).map_err(AptError::Connection)?;
+        let http = Http::new(settings, network).map_err(|error| AptError::Connection(Box::new(error)))?;
         Ok(Self { http, network, settings: settings.clone() })
     }
 
@@ -150,7 +150,7 @@ impl Fetcher {
         if self.network == Network::Forbidden {
             return Err(AptError::Offline(shown));
         }
-        let failed = |source| AptError::Fetch { url: shown.clone(), source };
+        let failed = |source| AptError::Fetch { url: shown.clone(), source: Box::new(source) };
         let mut request = request(&shown)?;
         if let Some(known) = known {
             if let Some(etag) = &known.etag {
@@ -212,8 +212,8 @@ impl Fetcher {
                 backoff = Backoff::new(&self.settings.retry);
                 renewed_at = partial.written;
             }
-            pause(&mut backoff, source, None)
-                .map_err(|source| AptError::Fetch { url: shown.clone(), source })?;
+            pause(&mut backoff, *source, None)
+                .map_err(|source| AptError::Fetch { url: shown.clone(), source: Box::new(source) })?;
         }
     }
 
@@ -226,7 +226,7 @@ impl Fetcher {
         partial: &mut PartialFile,
         reporter: &TransferReporter,
     ) -> Result<(), AptError> {
-        let failed = |source| AptError::Fetch { url: shown.to_owned(), source };
+        let failed = |source| AptError::Fetch { url: shown.to_owned(), source: Box::new(source) };
         let mut request = request(shown)?;
         let begin = partial.written;
         if begin > 0 {

@@ -15,7 +15,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use debian_archive::compression::IndexCompression;
 use debian_archive::configuration::AptConfiguration;
+use debian_archive::index::{self, PackageRecord};
 use debian_archive::release::{IndexFile, Release, ReleaseError, SignedText};
+use debian_archive::resolve::Universe;
 use debian_archive::sources::Source;
 use jiff::Timestamp;
 
@@ -290,6 +292,32 @@ impl Archive {
         self.identity
     }
 
+    /// Parses the indexes. Of equal packages in two suites, that of the first suite counts.
+    pub fn universe(&self) -> Result<Universe, AptError> {
+        let parsed = parallel::each(
+            self.indexes.len(),
+            parallel::cores(),
+            || Ok(()),
+            |(), at| {
+                let Some(index) = self.indexes.get(at) else { return Ok(Vec::new()) };
+                let suite = self.suites.get(index.suite).map(|suite| suite.name.clone()).unwrap_or_default();
+                let parsed = index::parse(index.open()?, index.suite);
+                parsed.map_err(|source| AptError::Packages {
+                    suite,
+                    component: index.component.clone(),
+                    source,
+                })
+            },
+        )?;
+        Ok(Universe::new(parsed.into_iter().flatten().collect()))
+    }
+
+    /// Describes a package of [`universe`](Self::universe) for [`download`].
+    pub fn remote_package(&self, record: &PackageRecord) -> RemotePackage {
+        let sha256 = Digest::from_bytes(record.sha256.0);
+        RemotePackage::new(self.mirrors(record.suite_index), &*record.filename, record.size, sha256)
+    }
+
     /// Returns the base addresses of the mirrors of a suite, with their credentials.
     pub fn mirrors(&self, suite: usize) -> Vec<String> {
         let mirrors = self.suites.get(suite).map(|suite| suite.mirrors.as_slice()).unwrap_or_default();
@@ -466,7 +494,7 @@ fn wanted_index(release: &Release, path: &str, component: &str, architecture: &s
         path: path.to_owned(),
         component: component.to_owned(),
         architecture: architecture.to_owned(),
-        identity: plain.sha256.hex(),
+        identity: plain.sha256.to_string(),
         file,
         compression,
     })
@@ -594,23 +622,9 @@ impl Opener<'_> {
             signed.text().to_owned()
         };
         let release = Release::parse(&text).map_err(failed)?;
-        self.check_name(request, url, &release)?;
+        check_name(request, url, &release)?;
         self.check_age(request, mirror, url, &release)?;
         Ok(release)
-    }
-
-    /// Checks that the release is of the wanted suite, as apt does: another signed release is no substitute.
-    fn check_name(&self, request: &SuiteRequest, url: &str, release: &Release) -> Result<(), AptError> {
-        let wanted = request.suite.trim_end_matches('/');
-        // The security suite of old releases is called `buster/updates`, and `buster` in its release.
-        let old = wanted.strip_suffix("/updates").unwrap_or(wanted);
-        let is_unnamed = release.suite.is_none() && release.codename.is_none();
-        if is_unnamed || request.suite.ends_with('/') || release.is_named(wanted) || release.is_named(old) {
-            return Ok(());
-        }
-        let names: Vec<&str> =
-            [&release.suite, &release.codename].into_iter().flatten().map(String::as_str).collect();
-        Err(AptError::OtherSuite { url: url.to_owned(), found: names.join(" or ") })
     }
 
     fn check_age(
@@ -673,6 +687,20 @@ impl Opener<'_> {
             compression: index.compression,
         })
     }
+}
+
+/// Checks that the release is of the wanted suite, as apt does: another signed release is no substitute.
+fn check_name(request: &SuiteRequest, url: &str, release: &Release) -> Result<(), AptError> {
+    let wanted = request.suite.trim_end_matches('/');
+    // The security suite of old releases is called `buster/updates`, and `buster` in its release.
+    let old = wanted.strip_suffix("/updates").unwrap_or(wanted);
+    let is_unnamed = release.suite.is_none() && release.codename.is_none();
+    if is_unnamed || request.suite.ends_with('/') || release.is_named(wanted) || release.is_named(old) {
+        return Ok(());
+    }
+    let names: Vec<&str> =
+        [&release.suite, &release.codename].into_iter().flatten().map(String::as_str).collect();
+    Err(AptError::OtherSuite { url: url.to_owned(), found: names.join(" or ") })
 }
 
 /// Returns the folder of a suite below its mirror, empty or with a slash at the end. A suite that ends in a slash is an

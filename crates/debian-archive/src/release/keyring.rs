@@ -10,7 +10,7 @@ use pgp::composed::{Deserializable as _, DetachedSignature, SignedPublicKey, Sig
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::ser::Serialize as _;
-use pgp::types::{KeyDetails, PublicParams, Tag, VerifyingKey};
+use pgp::types::{KeyDetails, PublicParams, Tag};
 
 use super::{ReleaseError, SignedText};
 use crate::sources::SignedBy;
@@ -289,7 +289,7 @@ fn check_validity(key: &impl KeyDetails, newest: &Signature, now: i64) -> Result
 }
 
 /// Checks the algorithm and the length of a key.
-fn check_strength(key: &(impl KeyDetails + VerifyingKey)) -> Result<(), FaultReason> {
+fn check_strength(key: &impl KeyDetails) -> Result<(), FaultReason> {
     match key.public_params() {
         PublicParams::RSA(params) => {
             // The first number is the modulus, behind its length in bits.
