@@ -7,10 +7,14 @@
 //! `/var/lib/dpkg/status.d/NAME`, one paragraph per file: the convention of distroless, by which
 //! scanners find an image's packages.
 //!
+//! `install` turns `.deb` files into entries of an image with a database of their own.
+//!
 //! Leaves the choice of an image's files to [`crate::system`]. Archives and the ordering of
 //! versions are out of scope.
 
 mod dpkg;
+#[cfg(feature = "apt")]
+pub mod install;
 mod owners;
 mod package;
 

@@ -1,0 +1,71 @@
+//! Users and groups: base-passwd's masters, and passwd's shadow files.
+
+use std::fmt::Write as _;
+
+use super::super::InstallError;
+use super::super::rootfs::{Follow, Rootfs};
+use super::super::unpack::UnpackedPackage;
+
+/// Adds the files of base-passwd or passwd.
+pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) -> Result<(), InstallError> {
+    if package.control.name() == "base-passwd" {
+        for name in ["passwd", "group"] {
+            let master = format!("usr/share/base-passwd/{name}.master");
+            super::copy(package, rootfs, &master, &format!("etc/{name}"))?;
+        }
+        return Ok(());
+    }
+    let shadow = group_id(rootfs, "shadow")?;
+    shadow_of(package, rootfs, "passwd", "shadow", "::0:99999:7:::", shadow)?;
+    shadow_of(package, rootfs, "group", "gshadow", "::", shadow)
+}
+
+/// Moves the passwords of `/etc/FROM` to `/etc/TO`, as `shadowconfig on` does.
+///
+/// The field for the day of the last change is empty: the day of the build would change the image, and the empty
+/// field means that passwords do not expire.
+fn shadow_of(
+    package: &UnpackedPackage,
+    rootfs: &mut Rootfs<'_>,
+    from: &str,
+    to: &str,
+    rest: &str,
+    gid: u32,
+) -> Result<(), InstallError> {
+    let (from, to) = (format!("etc/{from}"), format!("etc/{to}"));
+    let Some(text) = rootfs.read_text(&from)? else { return Ok(()) };
+    if rootfs.exists(&to) {
+        return Ok(());
+    }
+    let (mut public, mut secret) = (String::new(), String::new());
+    for line in text.lines() {
+        match line.splitn(3, ':').collect::<Vec<_>>().as_slice() {
+            [name, password, fields] => {
+                let members = fields.rsplit(':').next().filter(|_| to == "etc/gshadow").unwrap_or_default();
+                let _ = writeln!(public, "{name}:x:{fields}");
+                let _ = writeln!(secret, "{name}:{password}{rest}{members}");
+            }
+            _ => {
+                let _ = writeln!(public, "{line}");
+            }
+        }
+    }
+    rootfs.write_file(&from, public, &package.owner());
+    rootfs.add_file(&to, secret, &package.owner());
+    if let Some(place) = rootfs.resolve(&to, Follow::Parents)
+        && let Some(entry) = rootfs.entry_mut(&place)
+    {
+        (entry.mode, entry.gid) = (0o640, gid);
+    }
+    Ok(())
+}
+
+/// Returns the number of a group in `/etc/group`, or root's.
+pub(super) fn group_id(rootfs: &Rootfs<'_>, name: &str) -> Result<u32, InstallError> {
+    let groups = rootfs.read_text("etc/group")?.unwrap_or_default();
+    let numbers = groups.lines().filter_map(|line| match line.split(':').collect::<Vec<_>>().as_slice() {
+        [group, _, number, ..] if *group == name => number.parse().ok(),
+        _ => None,
+    });
+    Ok(numbers.into_iter().next().unwrap_or(0))
+}
