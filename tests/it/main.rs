@@ -14,6 +14,7 @@ mod bad_input;
 mod base;
 mod bytecode;
 mod check;
+mod check_imports;
 mod check_loader;
 mod check_secrets;
 mod cli;
