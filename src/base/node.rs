@@ -62,6 +62,11 @@ impl ViewNode {
         self.kind == NodeKind::File && self.location == other.location
     }
 
+    /// Returns the number of the member with the content: hard links share one.
+    pub(crate) fn file_number(&self) -> (u32, u32) {
+        (self.location.layer, self.location.member)
+    }
+
     /// Formats kind and mode as `ls -l`: `drwxr-xr-x`. Devices and pipes, which share a kind, begin
     /// with `?`.
     pub fn mode_string(&self) -> String {

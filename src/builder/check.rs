@@ -36,8 +36,11 @@ impl Builder {
         Ok(check::check(&subject, &image, options))
     }
 
+    #[allow(clippy::disallowed_methods)] // No layer depends on the folder's canonical path.
     pub(super) fn source_folder(&self, recipe: &Recipe) -> SourceFolder {
-        SourceFolder::new(self.root.clone(), recipe.workdir.clone())
+        // The paths of listed files are canonical.
+        let root = std::fs::canonicalize(&self.root).unwrap_or_else(|_| self.root.clone());
+        SourceFolder::new(root, recipe.workdir.clone()).with_ignore(self.ignore.clone())
     }
 }
 

@@ -124,11 +124,25 @@ impl ServiceInputs<'_> {
         let Some(server) = self.recipe.known_server().filter(|server| !server.changes_directory()) else {
             return Ok(None);
         };
-        match server.application().map(|named| find(Some(named))) {
-            Some(Ok(application)) => Ok(Some(application)),
+        let Some(named) = server.application() else {
+            return self.default_application(&server);
+        };
+        match find(Some(named)) {
+            Ok(application) => Ok(Some(application)),
             // A distribution may contain it.
-            None | Some(Err(ApplicationError::NoModule { .. } | ApplicationError::Syntax(_))) => Ok(None),
-            Some(Err(error)) => Err(error.into()),
+            Err(ApplicationError::NoModule { .. } | ApplicationError::Syntax(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Refuses a module of gunicorn without the default attribute: `gunicorn pkg.wsgi`.
+    fn default_application(&self, server: &Server) -> Result<Option<Application>, BuildError> {
+        let named = server.default_application().filter(|_| server.kind == ServerKind::Gunicorn);
+        let found = named.map(|named| application::find(self.sources, Some(&named), &self.project.name));
+        match found {
+            Some(Err(error @ ApplicationError::NoAttribute { .. })) => Err(error.into()),
+            // Nothing else in the image depends on this form of a command.
+            _ => Ok(None),
         }
     }
 

@@ -15,6 +15,7 @@ use super::user::CheckedUser;
 use crate::base::{
     FinalLink, LinkNode, LinkTree, NodeKind, OnMissing, Overlay, View, ViewNode, resolve_path,
 };
+use crate::context::IgnoreSource;
 use crate::digest::Digest;
 use crate::elf::{Description, RootFiles as _};
 use crate::image::{HistoryLine, Image, ImageConfig, Process};
@@ -60,12 +61,21 @@ pub struct SourceFolder {
     pub root: PathBuf,
     /// The folder's place in the image.
     pub workdir: ImagePath,
+    /// The source of ignore rules.
+    pub ignore: IgnoreSource,
 }
 
 impl SourceFolder {
     /// Names the folder `root`, whose files are below `workdir` in the image.
     pub fn new(root: impl Into<PathBuf>, workdir: ImagePath) -> Self {
-        Self { root: root.into(), workdir }
+        Self { root: root.into(), workdir, ignore: IgnoreSource::Default }
+    }
+
+    /// Sets the source of ignore rules.
+    #[must_use]
+    pub fn with_ignore(mut self, ignore: IgnoreSource) -> Self {
+        self.ignore = ignore;
+        self
     }
 }
 
@@ -426,6 +436,7 @@ fn of_view(node: &ViewNode, origin: NodeOrigin) -> CheckedNode {
         size: node.size,
         origin,
         owner: None,
+        file: Some(node.file_number()),
         content: NodeContent::Unknown,
     }
 }
@@ -451,6 +462,7 @@ fn of_entry(entry: &Entry) -> CheckedNode {
         size: entry.size_hint(),
         origin: NodeOrigin::Own,
         owner: Some(entry.owner.clone()),
+        file: None,
         content,
     }
 }

@@ -14,8 +14,18 @@ use crate::tree::{Entry, ImagePath, KeyHasher, Kind, Owner};
 pub(crate) const WHOLE: [&str; 3] = ["IPO106", "IPO305", "IPO404"];
 
 /// Parts of modules on which the rules depend, and which neither imports nor names show.
-const TEXTS: [&str; 8] =
-    ["__path__", "sys.modules", "meta_path", "sys.path", "CDLL", "LoadLibrary", "find_library", "dlopen"];
+const TEXTS: [&str; 10] = [
+    "DJANGO_SETTINGS_MODULE",
+    "INSTALLED_APPS",
+    "__path__",
+    "sys.modules",
+    "meta_path",
+    "sys.path",
+    "CDLL",
+    "LoadLibrary",
+    "find_library",
+    "dlopen",
+];
 
 fn is_upper(owner: Option<&Owner>) -> bool {
     matches!(owner, Some(Owner::Source | Owner::Extra { .. }))

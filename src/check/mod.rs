@@ -38,6 +38,8 @@ pub use render::CheckFormat;
 pub use rule::{RULES, Rule, rule};
 pub use selection::RuleSelection;
 
+use std::path::PathBuf;
+
 use diagnostic::Reporter;
 pub(crate) use keys::{WHOLE, lower_key, module_key, stamp_key};
 
@@ -47,6 +49,9 @@ pub(crate) use keys::{WHOLE, lower_key, module_key, stamp_key};
 pub struct CheckReport {
     /// Name of the image or project.
     pub subject: String,
+    /// Folder of the project, to which the places in its files are relative, as text, SARIF and annotations
+    /// print it. Empty for the current one.
+    pub folder: PathBuf,
     /// The diagnostics, ordered by severity, code and path.
     pub diagnostics: Vec<Diagnostic>,
     /// Number of rules that were applied.
@@ -107,6 +112,7 @@ pub fn check(subject: &str, image: &CheckedImage, options: &CheckOptions) -> Che
     rules::apply(image, options, &mut reporter);
     CheckReport {
         subject: subject.to_owned(),
+        folder: PathBuf::new(),
         diagnostics: reporter.finish(),
         rules: RULES.iter().filter(|rule| options.selection.includes(rule)).count(),
     }

@@ -22,6 +22,8 @@ pub(crate) struct CheckedNode {
     pub(crate) origin: NodeOrigin,
     /// The owner in the plan; `None` for a stored image.
     pub(crate) owner: Option<Owner>,
+    /// Number of the member with the content, which hard links of a stored image share.
+    pub(in crate::check) file: Option<(u32, u32)>,
     pub(super) content: NodeContent,
 }
 

@@ -91,6 +91,10 @@ impl TestImage {
         self.member(EntryType::Symlink, name, target, 0o777, b"")
     }
 
+    pub(super) fn hard_link(self, name: &str, target: &str) -> Self {
+        self.member(EntryType::Link, name, target, 0o644, b"")
+    }
+
     /// Adds a distribution to the environment; `headers` follow in its metadata.
     pub(super) fn distribution(self, name: &str, version: &str, headers: &str) -> Self {
         let text = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{headers}");

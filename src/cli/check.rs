@@ -1,6 +1,6 @@
 //! `ipo-oci check`: finds faults of an image before it is started.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ipo_oci::check::{CheckFormat, CheckOptions, CheckReport, CheckedImage, RuleSelection, check, rule};
@@ -110,6 +110,18 @@ fn help() -> String {
         .to_owned()
 }
 
+/// Returns the folder of a project as output names it: for code scanning relative to the repository, else
+/// to the current directory.
+fn folder_of_places(folder: &Path, format: FormatChoice) -> PathBuf {
+    let (Ok(project), Ok(current)) = (folder.canonicalize(), Path::new(".").canonicalize()) else {
+        return folder.to_owned();
+    };
+    let is_scanned = matches!(format, FormatChoice::Sarif | FormatChoice::Github);
+    let repository = project.ancestors().find(|folder| folder.join(".git").exists()).filter(|_| is_scanned);
+    let below = project.strip_prefix(repository.unwrap_or(&current));
+    below.map_or_else(|_| folder.to_owned(), Path::to_owned)
+}
+
 fn reports(arguments: &CheckArguments, terminal: &Terminal) -> Result<Vec<CheckReport>, Failure> {
     let folder = Path::new(&arguments.subject);
     if folder.is_dir() && !folder.join("oci-layout").is_file() {
@@ -120,6 +132,10 @@ fn reports(arguments: &CheckArguments, terminal: &Terminal) -> Result<Vec<CheckR
             let recipe = builder.resolve()?;
             let options = arguments.options(&recipe.check, recipe.max_size)?;
             reports.extend(builder.check(&options, terminal)?);
+        }
+        let folder = folder_of_places(folder, arguments.format);
+        for report in &mut reports {
+            report.folder.clone_from(&folder);
         }
         return Ok(reports);
     }

@@ -1,25 +1,30 @@
 //! `ipo-oci diff`: compares two images.
 
+use std::path::Path;
+
 use clap::{Args, ValueEnum};
+use ipo_oci::builder::{Built, ImageCheck};
 use ipo_oci::diff::{self, DiffText};
 use ipo_oci::image::Image;
-use ipo_oci::platform::Platform;
 use ipo_oci::progress::{Activity, Progress as _, Step};
 use ipo_oci::reference::Reference;
 use ipo_oci::store::{self, Access};
 
 use super::access::AccessArguments;
 use super::failure::Failure;
+use super::project::ProjectArguments;
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci diff`.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArguments {
-    /// Old image: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// Old image, or folder of a project to build: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
     /// docker-daemon:NAME:TAG or [docker://]REGISTRY/NAME[:TAG]; FILE may be -
+    ///
+    /// The image of a project is built like that of `ipo-oci build`, and not stored.
     #[arg(value_name = "OLD")]
     old: String,
-    /// New image
+    /// New image, or folder of a project
     #[arg(value_name = "NEW")]
     new: String,
     /// Form of the result
@@ -31,9 +36,8 @@ pub(crate) struct DiffArguments {
     /// Exit with 1 if configuration or files differ
     #[arg(long)]
     exit_code: bool,
-    /// Platform of the images in an index [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH", value_parser = super::arguments::platform)]
-    platform: Option<Platform>,
+    #[command(flatten)]
+    project: ProjectArguments,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -56,7 +60,7 @@ pub(crate) fn run(arguments: &DiffArguments, terminal: &Terminal) -> Result<(), 
     let (old_name, old) = open(&arguments.old, arguments, &access, terminal)?;
     let (new_name, new) = open(&arguments.new, arguments, &access, terminal)?;
     let cache = access.cache.as_deref();
-    let difference = diff::diff((&old_name, &old), (&new_name, &new), cache, terminal)?;
+    let difference = diff::diff((&old_name, old.image()), (&new_name, new.image()), cache, terminal)?;
     let length = if arguments.all { DiffText::Full } else { DiffText::Short };
     match arguments.format {
         DiffFormat::Text => terminal.result(&difference.render(length))?,
@@ -72,14 +76,45 @@ pub(crate) fn run(arguments: &DiffArguments, terminal: &Terminal) -> Result<(), 
     Ok(())
 }
 
+/// One of the images.
+enum Subject {
+    Stored(Image),
+    /// The image of a project, whose layers are files of the build.
+    Built(Box<Built>),
+}
+
+impl Subject {
+    fn image(&self) -> &Image {
+        match self {
+            Self::Stored(image) => image,
+            Self::Built(built) => &built.image,
+        }
+    }
+}
+
 fn open(
     text: &str,
     arguments: &DiffArguments,
     access: &Access,
     terminal: &Terminal,
-) -> Result<(String, Image), Failure> {
+) -> Result<(String, Subject), Failure> {
+    let platforms = arguments.project.platforms();
+    let platform = platforms.first();
+    let folder = Path::new(text);
+    if folder.is_dir() && !folder.join("oci-layout").is_file() {
+        let [target] = arguments.project.targets()[..] else {
+            return Err(Failure::usage("cannot compare several targets", "name one with --target"));
+        };
+        let builder = arguments.project.builder(folder, &arguments.access)?.target(target);
+        let mut builder = builder.image_check(ImageCheck::Skipped);
+        if let Some(platform) = platform {
+            builder = builder.platform(platform.clone());
+        }
+        return Ok((text.to_owned(), Subject::Built(Box::new(builder.build(terminal)?))));
+    }
+    let text = if folder.is_dir() { format!("oci:{text}") } else { text.to_owned() };
     let reference: Reference = text.parse().map_err(Failure::argument)?;
     terminal.step(&Step::on(Activity::ReadImage, reference.to_string()));
-    let image = store::open_image(&reference, arguments.platform.as_ref(), access)?;
-    Ok((reference.to_string(), image))
+    let image = store::open_image(&reference, platform, access)?;
+    Ok((reference.to_string(), Subject::Stored(image)))
 }

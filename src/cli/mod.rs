@@ -127,7 +127,7 @@ enum Command {
     ///
     /// Distributions, Debian packages, configuration, files and layers, with the bytes of a pull.
     #[command(after_long_help = help::DIFF)]
-    Diff(diff::DiffArguments),
+    Diff(Box<diff::DiffArguments>),
     /// Combine images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),

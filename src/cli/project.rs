@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, ProcessSelection, Provisioning};
+use ipo_oci::builder::{Builder, IgnoreSource, ProcessSelection, Provisioning};
 use ipo_oci::platform::Platform;
 use ipo_oci::python::environment::venv::NamedVenv;
 use ipo_oci::recipe::Target;
@@ -51,6 +51,14 @@ pub(crate) struct ProjectArguments {
     #[arg(help_heading = heading::SOURCE)]
     #[arg(long, value_name = "[PLATFORM=]DIR", env = "IPO_OCI_VENV")]
     venv: Vec<NamedVenv>,
+    /// Recipe in place of the target's own, as for `ipo-oci build`
+    #[arg(help_heading = heading::IMAGE, hide_short_help = true)]
+    #[arg(long, value_name = "FILE", env = "IPO_OCI_RECIPE")]
+    recipe: Option<PathBuf>,
+    /// Ignore file in place of .dockerignore
+    #[arg(help_heading = heading::SOURCE, hide_short_help = true)]
+    #[arg(long, value_name = "FILE", env = "IPO_OCI_IGNORE_FILE")]
+    ignore_file: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingArguments,
 }
@@ -78,6 +86,12 @@ impl ProjectArguments {
             .settings(self.settings.0.clone())
             .provisioning(if access.is_offline() { Provisioning::Never } else { Provisioning::WhenMissing });
         let mut builder = with_environment(with_environments(builder, &self.venv)?)?;
+        if let Some(recipe) = &self.recipe {
+            builder = builder.recipe(recipe);
+        }
+        if let Some(file) = &self.ignore_file {
+            builder = builder.ignore(IgnoreSource::File(file.clone()));
+        }
         let access = access.access();
         if let Some(cache) = &access.cache {
             builder = builder.cache(cache);

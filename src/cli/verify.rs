@@ -98,7 +98,8 @@ pub(crate) fn run(arguments: &VerifyArguments, terminal: &Terminal) -> Result<()
     match rebuild {
         Some(Rebuild { first: Some(_), .. }) => Err(Failure::found(
             format!("cannot reproduce {reference}: the rebuild differs"),
-            "build with the recorded inputs; `ipo-oci help verify` lists them",
+            "repeat the flags and variables of the build, which the image does not record; `ipo-oci help verify` \
+             lists them",
         )),
         _ => Ok(()),
     }

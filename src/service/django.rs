@@ -127,8 +127,8 @@ impl DjangoProject {
     }
 }
 
-/// Returns the settings module that `manage.py` sets, with its line.
-fn settings_module(text: &str) -> Option<(usize, String)> {
+/// Returns the settings module that `manage.py` or an application sets, with its line.
+pub(crate) fn settings_module(text: &str) -> Option<(usize, String)> {
     text.lines().enumerate().find_map(|(index, line)| {
         let (_, rest) = line.split_once("DJANGO_SETTINGS_MODULE")?;
         let rest = rest.trim_start_matches(['"', '\'', ']', ')', ' ', ',', '=', '(']);

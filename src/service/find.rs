@@ -368,7 +368,7 @@ impl ServiceSearch<'_> {
                 .find(|file| self.sources.has(file))?;
             return Some(streamlit_script(&file, &reason));
         }
-        let mut named = server.application().map(str::to_owned).or_else(|| default_attribute(&server))?;
+        let mut named = server.application().map(str::to_owned).or_else(|| server.default_application())?;
         let is_factory = ["--factory", "--call"].iter().any(|option| server.has_option(option));
         if is_factory && !named.ends_with(')') {
             named += "()";
@@ -552,30 +552,6 @@ fn streamlit_script(file: &str, reason: &str) -> Candidate {
         ..Program::default()
     };
     Candidate::of_program(program, Some(Framework::Streamlit), reason)
-}
-
-/// Returns the application of a server that has a default attribute: `gunicorn pkg.wsgi`.
-fn default_attribute(server: &Server) -> Option<String> {
-    if !matches!(server.kind, ServerKind::Gunicorn | ServerKind::Uwsgi) {
-        return None;
-    }
-    let mut previous = "";
-    let is_module = |word: &str| {
-        !word.is_empty()
-            && word
-                .split('.')
-                .all(|part| part.chars().all(|c| c.is_alphanumeric() || c == '_') && !part.is_empty())
-    };
-    let mut module = None;
-    for word in server.arguments() {
-        let is_value = previous.starts_with('-') && !previous.contains('=');
-        let is_named = matches!(previous, "--module" | "-w" | "--wsgi");
-        if is_module(word) && (!is_value || is_named) && !word.chars().all(|c| c.is_ascii_digit()) {
-            module = Some(word.clone());
-        }
-        previous = word;
-    }
-    module.map(|module| format!("{module}:application"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 pub(crate) mod command;
 pub(crate) mod dependencies;
 mod distributions;
-mod django;
+pub(crate) mod django;
 mod error;
 pub(crate) mod find;
 pub(crate) mod hint_fates;

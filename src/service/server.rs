@@ -310,6 +310,25 @@ impl Server {
         self.arguments.iter().map(String::as_str).find(|word| is_one(word))
     }
 
+    /// Returns the application of a server that has a default attribute: `gunicorn pkg.wsgi` runs
+    /// `pkg.wsgi:application`.
+    pub(crate) fn default_application(&self) -> Option<String> {
+        if !matches!(self.kind, ServerKind::Gunicorn | ServerKind::Uwsgi) {
+            return None;
+        }
+        let mut previous = "";
+        let mut module = None;
+        for word in &self.arguments {
+            let is_value = previous.starts_with('-') && !previous.contains('=');
+            let is_named = self.kind == ServerKind::Uwsgi && matches!(previous, "--module" | "-w" | "--wsgi");
+            if word.split('.').all(is_identifier) && (!is_value || is_named) {
+                module = Some(word);
+            }
+            previous = word;
+        }
+        module.map(|module| format!("{module}:application"))
+    }
+
     /// Returns the address of this command without options for it and variables.
     pub(crate) fn default_bind(&self) -> (&'static str, u16) {
         match self.kind {

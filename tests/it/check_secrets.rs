@@ -9,8 +9,12 @@ use crate::support::{Project, output_of, requires, run};
 /// Returns the diagnostics of the rules `codes`, as `severity code path: message`.
 #[track_caller]
 fn diagnostics(project: &Project, codes: &str) -> Vec<String> {
+    diagnostics_of(project, codes, &[])
+}
+
+fn diagnostics_of(project: &Project, codes: &str, arguments: &[&str]) -> Vec<String> {
     let mut command = project.command("check");
-    command.args([".", "--select", codes, "--format", "json"]);
+    command.args([".", "--select", codes, "--format", "json"]).args(arguments);
     let outcome = run(&mut command);
     assert!(matches!(outcome.code(), Some(0 | 1)), "{}", outcome.describe());
     let report: serde_json::Value =
@@ -200,6 +204,35 @@ fn reports_a_repository_and_files_that_git_ignores() {
     );
     project.write(".dockerignore", "*.sqlite3\nlocal\n");
     assert_eq!(diagnostics(&project, "IPO607,IPO610"), [] as [String; 0]);
+    // The ignore file of the build, in place of `.dockerignore`.
+    project.write("other.ignore", ".git\nlocal\n");
+    let found = diagnostics_of(&project, "IPO607,IPO610", &["--ignore-file", "other.ignore"]);
+    assert_eq!(
+        found,
+        ["warning IPO610 /app/db.sqlite3: is ignored by git (line 1 of .gitignore: *.sqlite3)"]
+    );
+}
+
+#[test]
+fn places_are_relative_to_the_repository() {
+    let project = open_project();
+    project.write("conf.py", "TOKEN = \"ghp_Zx9Kq2Lm4Np6Rt8Vw1Yb3Cd5Ef7Gh0JkLs2M\"\n");
+    let name = project.path().file_name().unwrap().to_str().unwrap();
+    let parent = project.path().parent().unwrap();
+    fs_err::create_dir(parent.join(".git")).unwrap();
+    for (folder, current) in
+        [(name, parent), (".", project.path()), (project.path().to_str().unwrap(), parent)]
+    {
+        let check = |format: &str| {
+            let mut command = crate::support::ipo_oci();
+            command.args(["check", folder, "--select", "IPO605", "--format", format]);
+            run(command.current_dir(current)).exits_with(1).text().to_owned()
+        };
+        assert!(check("sarif").contains(&format!("\"uri\": \"{name}/conf.py\"")), "{}", check("sarif"));
+        assert!(check("github").starts_with(&format!("::error file={name}/conf.py,")), "{}", check("github"));
+        let shown = if folder == "." { "conf.py".to_owned() } else { format!("{name}/conf.py") };
+        assert!(check("text").contains(&format!("\n  --> {shown}:1\n")), "{}", check("text"));
+    }
 }
 
 #[test]

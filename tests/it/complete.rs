@@ -68,6 +68,23 @@ fn a_missing_program_is_refused_with_the_searched_directories() {
 }
 
 #[test]
+fn a_module_of_gunicorn_without_its_default_attribute_is_refused() {
+    let project = project("entrypoint = [\"gunicorn\", \"-w\", \"2\", \"pkg.wsgi\"]");
+    script(&project, ".venv/bin/gunicorn", "#!/app/.venv/bin/python\n");
+    project.write("pkg/__init__.py", "");
+    project.write("pkg/wsgi.py", "application = print\n");
+    project.try_build(&["--dry-run"]).success();
+    project.write("pkg/wsgi.py", "app = print\n");
+    let error = refused(&project, &[]);
+    assert!(error.contains("pkg.wsgi:application") && error.contains("pkg/wsgi.py"), "{error}");
+    // A module that the source lacks may be of a distribution.
+    let settings = project.read("pyproject.toml").replace("pkg.wsgi", "other.wsgi");
+    project.write("pyproject.toml", &settings);
+    let error = project.try_build(&["--dry-run", "--no-check"]).stderr;
+    assert!(!error.contains("application"), "{error}");
+}
+
+#[test]
 fn finds_programs_of_environment_interpreter_and_source() {
     for settings in [
         "entrypoint = [\"uvicorn\", \"main:app\"]",

@@ -15,7 +15,7 @@ use ipo_oci::store::{self, Access, WriteOptions};
 use serde_json::{Value, json};
 
 use crate::support::images::{image, image_of, layer_of};
-use crate::support::{ipo_oci, requires, run};
+use crate::support::{Project, ipo_oci, requires, run};
 use test_macros::test;
 
 fn of(old: &Image, new: &Image) -> ImageDiff {
@@ -421,4 +421,23 @@ fn the_command_prints_text_json_and_markdown() {
     run(ipo_oci().args(["diff", old, new, "--exit-code"])).exits_with(1);
     let same = run(ipo_oci().args(["diff", old, old, "--exit-code"])).success();
     assert!(same.text().ends_with("\nidentical\n"), "{}", same.text());
+}
+
+#[test]
+fn a_project_is_built_and_compared() {
+    let project = Project::tiny();
+    project.build(&["--no-check"]);
+    let diff = |arguments: &[&str]| run(project.command("diff").args(arguments));
+    let outcome = diff(&["oci:dist/image", ".", "--exit-code"]).success();
+    assert!(outcome.text().contains("+++ .  sha256:"), "{}", outcome.describe());
+    project.write("main.py", "from fastapi import FastAPI\n\napp = FastAPI()\nx = 1\n");
+    let outcome = diff(&["dist/image", ".", "--exit-code"]).exits_with(1);
+    let files = section(outcome.text(), "Files");
+    assert_eq!(files[0], "~ /app/main.py content +6 B", "{}", outcome.describe());
+    // Settings of the command line are those of the build.
+    let outcome = diff(&["oci:dist/image", ".", "--port", "9000", "--format", "json"]).success();
+    let json: Value = serde_json::from_slice(&outcome.stdout).expect("JSON");
+    let fields = json["config"].as_array().expect("fields").iter();
+    assert!(fields.clone().any(|field| field["field"].as_str().unwrap().contains("PORT")), "{json:#}");
+    diff(&[".", ".", "--target", "all"]).exits_with(2);
 }

@@ -14,7 +14,7 @@ pub(super) fn render(report: &CheckReport) -> String {
         };
         let mut properties = String::new();
         if let Some(DiagnosticSource { file, line }) = &found.source {
-            let _ = write!(properties, "file={},", property(&file.to_string_lossy()));
+            let _ = write!(properties, "file={},", property(&report.folder.join(file).to_string_lossy()));
             if let Some(line) = line {
                 let _ = write!(properties, "line={line},");
             }

@@ -43,6 +43,8 @@ impl CheckReport {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::check::Diagnostic;
     use crate::tree::{ImagePath, Owner};
@@ -58,7 +60,12 @@ mod tests {
             .at(&path("/app/a b.py"))
             .in_source("src/a b.py", Some(7));
         let image = Diagnostic::new("IPO608", "the process runs as root");
-        CheckReport { subject: "app:1".to_owned(), diagnostics: vec![secret, library, image], rules: 3 }
+        CheckReport {
+            subject: "app:1".to_owned(),
+            folder: PathBuf::new(),
+            diagnostics: vec![secret, library, image],
+            rules: 3,
+        }
     }
 
     #[test]
@@ -108,6 +115,8 @@ warning[IPO608]: the process runs as root
         let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
         let results = run["results"].as_array().unwrap();
         assert_eq!(results.len(), 3);
+        let fingerprint = |result: &serde_json::Value| result["partialFingerprints"].clone();
+        assert_ne!(fingerprint(&results[0]), fingerprint(&results[1]));
         for result in results {
             let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
             assert_eq!(rules[index]["id"], result["ruleId"]);
@@ -115,12 +124,38 @@ warning[IPO608]: the process runs as root
         let both = CheckReport::render_all(&[report(), report()], CheckFormat::Sarif, Style::Plain);
         let both: serde_json::Value = serde_json::from_str(&both).unwrap();
         assert_eq!(both["runs"], serde_json::json!([run, run]));
+        // A shifted line is the same result; an equal one of the same run is another.
+        let mut shifted = report();
+        shifted.diagnostics[0].message = report().diagnostics[0].message.replace("100", "99");
+        shifted.diagnostics.push(shifted.diagnostics[0].clone());
+        let shifted: serde_json::Value =
+            serde_json::from_str(&shifted.render(CheckFormat::Sarif, Style::Plain)).unwrap();
+        let shifted = shifted["runs"][0]["results"].as_array().unwrap();
+        assert_eq!(fingerprint(&shifted[0]), fingerprint(&results[0]));
+        assert_ne!(fingerprint(&shifted[0]), fingerprint(&shifted[3]));
         let place = &results[0]["locations"][0]["physicalLocation"];
         assert_eq!(place["artifactLocation"]["uri"], "src/a%20b.py");
         assert_eq!(place["region"]["startLine"], 7);
         // Code scanning shows no result without a file of the repository.
         let place = &results[2]["locations"][0]["physicalLocation"]["artifactLocation"];
         assert_eq!(place["uri"], "pyproject.toml");
+    }
+
+    #[test]
+    fn places_are_relative_to_the_folder() {
+        let report = CheckReport { folder: "services/api".into(), ..report() };
+        let text = |format| report.render(format, Style::Plain);
+        assert!(text(CheckFormat::Text).contains("  --> services/api/src/a b.py:7\n"));
+        assert!(text(CheckFormat::Github).contains("::error file=services/api/src/a b.py,line=7,"));
+        let json: serde_json::Value = serde_json::from_str(&text(CheckFormat::Sarif)).unwrap();
+        let uri = |index: usize| {
+            let place = &json["runs"][0]["results"][index]["locations"][0]["physicalLocation"];
+            place["artifactLocation"]["uri"].clone()
+        };
+        assert_eq!(
+            (uri(0), uri(2)),
+            ("services/api/src/a%20b.py".into(), "services/api/pyproject.toml".into())
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The report as text, in the manner of a compiler's messages.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use crate::check::{CheckReport, Diagnostic, DiagnosticSource, Severity};
 use crate::plural::counted;
@@ -14,7 +15,7 @@ const NAMED: usize = 3;
 pub(super) fn render(report: &CheckReport, style: Style) -> String {
     let mut text = String::new();
     for diagnostic in &report.diagnostics {
-        render_one(&mut text, diagnostic, style);
+        render_one(&mut text, diagnostic, &report.folder, style);
     }
     let (errors, warnings) = (report.errors() as u64, report.warnings() as u64);
     let subject = printable::name(&report.subject);
@@ -33,7 +34,7 @@ pub(super) fn render(report: &CheckReport, style: Style) -> String {
     text
 }
 
-fn render_one(text: &mut String, diagnostic: &Diagnostic, style: Style) {
+fn render_one(text: &mut String, diagnostic: &Diagnostic, folder: &Path, style: Style) {
     let severity = match diagnostic.severity {
         Severity::Error => style.paint(RED, "error"),
         Severity::Warning => style.paint(YELLOW, "warning"),
@@ -43,7 +44,8 @@ fn render_one(text: &mut String, diagnostic: &Diagnostic, style: Style) {
     let _ = writeln!(text, "{severity}[{code}]: {subject}{}", printable::text(&diagnostic.message));
     if let Some(DiagnosticSource { file, line }) = &diagnostic.source {
         let line = line.map(|line| format!(":{line}")).unwrap_or_default();
-        let _ = writeln!(text, "  {} {}{line}", style.paint(FAINT, "-->"), printable::path(file));
+        let _ =
+            writeln!(text, "  {} {}{line}", style.paint(FAINT, "-->"), printable::path(&folder.join(file)));
     }
     for other in diagnostic.others.iter().take(NAMED) {
         let _ = writeln!(text, "  {} {}", style.paint(FAINT, "and"), printable::name(&other.to_string()));

@@ -242,7 +242,6 @@ fn is_identifier(name: &str) -> bool {
 /// Returns module and attribute of the application in a server's words.
 fn application(server: &Server) -> Option<(&str, &str)> {
     let words = server.arguments();
-    let is_dotted = |text: &str| !text.is_empty() && text.split('.').all(is_identifier);
     if let Some(named) = server.application() {
         let at = words.iter().position(|word| word == named)?;
         let before = at.checked_sub(1).and_then(|at| words.get(at)).map(String::as_str);
@@ -251,15 +250,9 @@ fn application(server: &Server) -> Option<(&str, &str)> {
         }
         return named.split_once(':');
     }
-    if server.kind != ServerKind::Gunicorn {
-        return None;
-    }
-    // `gunicorn pkg.wsgi` runs `pkg.wsgi:application`.
-    let first = words.first().filter(|word| is_dotted(word));
-    let last = words.last().filter(|word| is_dotted(word));
-    let before = words.len().checked_sub(2).and_then(|at| words.get(at));
-    let last = last.filter(|_| before.is_some_and(|before| !before.starts_with('-')));
-    first.or(last).map(|module| (module.as_str(), "application"))
+    let module = server.default_application().filter(|_| server.kind == ServerKind::Gunicorn)?;
+    let word = words.iter().find(|word| module.strip_suffix(":application") == Some(word.as_str()))?;
+    Some((word, "application"))
 }
 
 /// Returns options of `server` that name an optional module: option, value, module.

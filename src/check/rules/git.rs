@@ -4,7 +4,7 @@
 
 use crate::check::diagnostic::{Diagnostic, Reporter};
 use crate::check::image::CheckedImage;
-use crate::context::{Context, Detail, IgnoreSource};
+use crate::context::{Context, Detail};
 use crate::tree::ImagePath;
 
 /// Directories that are never source, and large.
@@ -18,7 +18,7 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     let Ok(excluded) = dockerignore::Dockerignore::from_lines("the check", &EXCLUDED) else {
         return;
     };
-    let Ok(context) = Context::open(&project.root, IgnoreSource::Default) else { return };
+    let Ok(context) = Context::open(&project.root, project.ignore.clone()) else { return };
     let context = context.with_workdir(project.workdir.clone()).with_defaults(excluded);
     let Ok(listing) = context.walk(Detail::SkipIgnored) else { return };
     let in_image = |file: &str| -> Option<ImagePath> {

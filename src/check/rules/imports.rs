@@ -6,9 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::check::diagnostic::Severity;
 use crate::check::diagnostic::{Diagnostic, Reporter};
 use crate::check::image::CheckedImage;
-use crate::check::imports::{Lack, ProcessStart, Providers, SourceFiles, distribution_of, removed_in};
+use crate::check::imports::{
+    DjangoApps, Lack, ProcessStart, Providers, SourceFiles, distribution_of, removed_in,
+};
 use crate::python::application::imports::{Followed, Start, reach};
 use crate::python::application::module::{Import, Module};
 use crate::tree::ImagePath;
@@ -20,8 +23,18 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     let Some(python) = image.main_python().filter(|python| !python.sites.is_empty()) else { return };
     let process = ProcessStart::of(image, python);
     let files = SourceFiles(image);
-    let loaded = reach(&files, &process.roots, &process.starts, Followed::Certain);
+    let mut loaded = reach(&files, &process.roots, &process.starts, Followed::Certain);
     let providers = Providers::of(image, python);
+    if let Some(django) = DjangoApps::find(image, &process.roots, &loaded) {
+        for found in missing_apps(image, &providers, python.version.minor.into(), &django) {
+            reporter.report(found);
+        }
+        // A default of the settings may be replaced when the container starts.
+        if django.is_certain {
+            let starts: Vec<Start> = process.starts.iter().cloned().chain(django.starts()).collect();
+            loaded = reach(&files, &process.roots, &starts, Followed::Certain);
+        }
+    }
     // One diagnostic for each module, with all files that import it.
     let mut missing: BTreeMap<(String, String), Vec<(ImagePath, usize)>> = BTreeMap::new();
     for path in loaded.keys().filter(|path| image.is_source(path)) {
@@ -48,6 +61,32 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
             None => found,
         });
     }
+}
+
+/// Returns a diagnostic for each application of Django that nothing in the image provides.
+fn missing_apps(
+    image: &CheckedImage,
+    providers: &Providers<'_>,
+    minor: u64,
+    django: &DjangoApps,
+) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (name, path, line) in &django.apps {
+        let Some((message, help)) = lack_of(providers.lacks(name, &[]), minor) else { continue };
+        let message = message.replacen("imports", "names in INSTALLED_APPS", 1);
+        let mut one = Diagnostic::new("IPO404", format!("{message} (line {line})"))
+            .at(path)
+            .of(image.owner(path).as_ref())
+            .with_help(help);
+        if !django.is_certain {
+            one = one.with_severity(Severity::Warning);
+        }
+        found.push(match image.source_file(path) {
+            Some(file) => one.in_source(file, Some(*line)),
+            None => one,
+        });
+    }
+    found
 }
 
 /// Returns true if the process runs the module as a program.
@@ -79,7 +118,12 @@ fn lack(
             "include the module: `ipo-oci context --why FILE` names the rule that excludes a file".to_owned(),
         ));
     }
-    Some(match providers.lacks(&import.module, &import.names)? {
+    lack_of(providers.lacks(&import.module, &import.names), minor)
+}
+
+/// Returns the message and the help for a missing module.
+fn lack_of(lack: Option<Lack>, minor: u64) -> Option<(String, String)> {
+    Some(match lack? {
         Lack::Trimmed(name) => (
             format!("imports {name}, which images leave out of the standard library"),
             format!("include the module with the setting trim.remove, or do not import {name}"),

@@ -80,3 +80,39 @@ fn paths_of_pth_files_and_variables() {
     // A program may extend `sys.path`.
     importing("import redis").file("app/vendor/redis.py", "").stays_silent("IPO404");
 }
+
+/// The example with a project of Django beside the application, whose settings `import` names.
+fn with_django(import: &str, apps: &str) -> Changed {
+    importing(import)
+        .file("app/config/__init__.py", "")
+        .file("app/config/settings.py", format!("from .base import *\nINSTALLED_APPS += [{apps}]\n"))
+        .file("app/config/base.py", "INSTALLED_APPS = ['shop.apps.ShopConfig']\n")
+        .file("app/shop/__init__.py", "")
+        .file("app/shop/models.py", "import redis\n")
+}
+
+#[test]
+fn django_imports_the_applications_of_its_settings() {
+    let variable = ("DJANGO_SETTINGS_MODULE".to_owned(), "config.settings".to_owned());
+    let certain = |apps: &str| {
+        let mut image = with_django("import os", apps).file("app/shop/models.py", "");
+        image.process.env.push(variable.clone());
+        image
+    };
+    certain("'rest_framework', 'shop'").reports(
+        "IPO404",
+        "app/config/settings.py: names in INSTALLED_APPS rest_framework, which no distribution",
+    );
+    certain("'app.metrics', 'uvicorn'").stays_silent("IPO404");
+    // The models of an application are imported, too.
+    let mut image = with_django("import os", "'shop'");
+    image.process.env.push(variable);
+    image.reports("IPO404", "app/shop/models.py: imports redis, which no distribution");
+
+    // A default may be replaced when the container starts.
+    let default = "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'config.settings')";
+    let found = with_django(default, "'rest_framework'").diagnostics("IPO4");
+    let [only] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(only.severity, ipo_oci::check::Severity::Warning);
+    with_django("import os", "'rest_framework'").stays_silent("IPO404");
+}
