@@ -10,12 +10,14 @@
 //! | [`relation`] | `Depends` and its like | Debian Policy, section 7.1 |
 //! | [`version`] | versions, their order | Debian Policy, section 5.6.12 |
 //! | [`resolve`] | the closure of wanted packages | Debian Policy, chapter 7 |
+//! | [`changes`] | differences of two locks, security updates | |
 //! | [`deb`] | binary packages | deb(5) |
 //!
 //! The crate parses and decides. Its callers fetch files, and write or unpack what they want of them.
 
 #![forbid(unsafe_code)]
 
+pub mod changes;
 pub mod compression;
 pub mod configuration;
 pub mod deb;

@@ -1,6 +1,5 @@
 //! Candidates: the one version of each name that a resolution may take, and the relations between candidates.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -357,10 +356,7 @@ impl<'a> Candidates<'a> {
                 solutions.push(provide.id);
             }
         }
-        if solutions.len() < 2 {
-            return solutions;
-        }
-        solutions.sort_by_cached_key(|id| {
+        let key = |id: &usize| {
             let candidate = &self.pool[*id];
             (
                 !self.is_installed(*id),
@@ -368,11 +364,12 @@ impl<'a> Candidates<'a> {
                 !candidate.essential,
                 !candidate.protected,
                 candidate.priority,
-                Reverse(match candidate.origin {
-                    Origin::Record(index) => universe.mention(index),
-                    Origin::Installed => 0,
-                }),
             )
+        };
+        // The last to be mentioned is preferred. The ranks, of which few relations have need, take 0.1 s.
+        let mention = |id: &usize| self.record(*id).map(|index| universe.mention(index));
+        solutions.sort_by(|left, right| {
+            key(left).cmp(&key(right)).then_with(|| mention(right).cmp(&mention(left)))
         });
         solutions
     }

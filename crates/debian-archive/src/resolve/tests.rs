@@ -179,3 +179,52 @@ fn a_long_chain_neither_overflows_nor_hangs() {
         "cannot resolve the packages: a chain of more than 1000 dependencies"
     );
 }
+
+/// A package of a random archive: its dependencies, conflicts and virtual package. Names are `p0` to `p6`, `v7` and `v8`.
+type Random = (Vec<Vec<usize>>, Vec<usize>, Option<usize>);
+
+fn random_archive() -> impl proptest::strategy::Strategy<Value = Vec<Random>> {
+    use proptest::collection::vec;
+    let name = || 0..9_usize;
+    let package = (vec(vec(name(), 1..3), 0..3), vec(name(), 0..2), proptest::option::of(7..9_usize));
+    vec(package, 7)
+}
+
+/// Returns the packages that are a name or provide it.
+fn meanings(archive: &[Random], name: usize) -> Vec<usize> {
+    (0..archive.len()).filter(|index| *index == name || archive[*index].2 == Some(name)).collect()
+}
+
+/// Tells whether a set of packages, the bits of `set`, satisfies all dependencies and has no conflict.
+fn is_valid(archive: &[Random], set: u32) -> bool {
+    let has = |index: &usize| set & (1 << index) != 0;
+    archive.iter().enumerate().filter(|(index, _)| has(index)).all(|(index, (dependencies, conflicts, _))| {
+        let met = |alternatives: &Vec<usize>| {
+            alternatives.iter().any(|name| meanings(archive, *name).iter().any(has))
+        };
+        let excluded =
+            |name: &usize| meanings(archive, *name).iter().any(|other| *other != index && has(other));
+        dependencies.iter().all(met) && !conflicts.iter().any(excluded)
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn finds_a_set_if_there_is_one(archive in random_archive()) {
+        let name = |index: &usize| if *index < 7 { format!("p{index}") } else { format!("v{index}") };
+        let names = |list: &[usize], by: &str| list.iter().map(name).collect::<Vec<_>>().join(by);
+        let lines: Vec<_> = archive.iter().enumerate().map(|(index, (dependencies, conflicts, provides))| {
+            let depends = dependencies.iter().map(|list| names(list, " | ")).collect::<Vec<_>>().join(", ");
+            let provides = provides.iter().map(name).collect::<String>();
+            format!("p{index} 1 Depends: {depends}; Conflicts: {}; Provides: {provides}", names(conflicts, ", "))
+        }).collect();
+        let possible = (0..1 << 7).any(|set| set & 3 == 3 && is_valid(&archive, set));
+        match run(&universe(&lines.join("\n")), "", "p0 p1", Recommends::Omit) {
+            Ok(resolved) => {
+                let set = (0..7).filter(|index| resolved.contains(&format!("p{index}="))).map(|index| 1 << index).sum();
+                proptest::prop_assert!(is_valid(&archive, set), "{resolved}");
+            }
+            Err(error) => proptest::prop_assert!(!possible, "{error}"),
+        }
+    }
+}
