@@ -14,6 +14,8 @@ pub const SCRIPT_DEPENDENCIES: &[(&str, &str)] = &[
     ("*", "debconf-2.0"),
     ("*", "dpkg"),
     ("*", "init-system-helpers"),
+    // A trigger rebuilds the directory of Info documents: `dpkg (>= 1.15.4) | install-info` of readline-common.
+    ("*", "install-info"),
     ("*", "ucf"),
     // postinst, a C program of cdebconf's protocol.
     ("base-passwd", "libdebconfclient0"),
