@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::InstallError;
-use super::rootfs::{Follow, Rootfs};
+use super::package_tree::{FollowedLinks, PackageTree};
+use super::scripts::PackageScripts;
 use super::unpack::UnpackedPackage;
 use crate::debian::packages_in;
 use crate::tree::{Content, Entry, Owner, Time};
@@ -43,7 +44,11 @@ const FIELDS: [&str; 23] = [
 ];
 
 /// Adds the database, or the packages to the base's.
-pub(super) fn write(packages: &[UnpackedPackage], rootfs: &mut Rootfs<'_>) -> Result<(), InstallError> {
+pub(super) fn write(
+    packages: &[UnpackedPackage],
+    scripts: &[PackageScripts],
+    rootfs: &mut PackageTree<'_>,
+) -> Result<(), InstallError> {
     let before = rootfs.read_text(&format!("{DATABASE}/status"))?.unwrap_or_default();
     for present in packages_in(&before) {
         let identity = (present.name.as_str(), present.architecture.as_str());
@@ -75,7 +80,25 @@ pub(super) fn write(packages: &[UnpackedPackage], rootfs: &mut Rootfs<'_>) -> Re
     for directory in ["alternatives", "parts", "updates"] {
         rootfs.add_directory(&format!("{DATABASE}/{directory}"), 0o755, 0, &Owner::System);
     }
+    diversions(packages, scripts, rootfs)?;
     triggers(packages, rootfs)
+}
+
+/// Adds the packages' diversions, dpkg-divert(1): old path, new path and package on a line each.
+fn diversions(
+    packages: &[UnpackedPackage],
+    scripts: &[PackageScripts],
+    rootfs: &mut PackageTree<'_>,
+) -> Result<(), InstallError> {
+    let path = format!("{DATABASE}/diversions");
+    let mut text = rootfs.read_text(&path)?.unwrap_or_default();
+    for (package, scripts) in packages.iter().zip(scripts) {
+        for (from, to) in &scripts.diversions {
+            let _ = writeln!(text, "{from}\n{to}\n{}", package.control.name());
+        }
+    }
+    rootfs.write_file(&path, text, &Owner::System);
+    Ok(())
 }
 
 /// Returns the paragraph of `status`.
@@ -145,7 +168,7 @@ fn checksums(package: &UnpackedPackage) -> Option<String> {
 }
 
 /// Adds the package's files of `info/`.
-fn info(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) {
+fn info(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) {
     let stem = format!("{DATABASE}/info/{}", package.info_name());
     let owner = package.owner();
     let mut list = "/.\n".to_owned();
@@ -154,7 +177,7 @@ fn info(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) {
     }
     rootfs.add_file(&format!("{stem}.list"), list, &owner);
     for (name, file) in package.control.files().filter(|(name, _)| *name != "control") {
-        let Some(place) = rootfs.resolve(&format!("{stem}.{name}"), Follow::Parents) else { continue };
+        let Some(place) = rootfs.resolve(&format!("{stem}.{name}"), FollowedLinks::Parents) else { continue };
         let content = Content::from(file.bytes.clone());
         let time = Time::At(i64::try_from(file.mtime).unwrap_or(i64::MAX));
         rootfs.insert(Entry::file(place, content, owner.clone()).with_mode(file.mode).with_time(time));
@@ -168,7 +191,7 @@ fn info(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) {
 
 /// Adds the packages' interests, deb-triggers(5), by which dpkg finds the packages to configure after a change: in
 /// `triggers/File` for paths, and in `triggers/NAME` for others.
-fn triggers(packages: &[UnpackedPackage], rootfs: &mut Rootfs<'_>) -> Result<(), InstallError> {
+fn triggers(packages: &[UnpackedPackage], rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
     let mut named: BTreeMap<String, String> = BTreeMap::new();
     let mut paths = String::new();
     for package in packages {

@@ -14,7 +14,8 @@ use debian_archive::deb::{DataKind, DataMember};
 use debian_archive::relation;
 
 use super::InstallError;
-use super::rootfs::{Follow, Node, Rootfs};
+use super::package_tree::{FollowedLinks, PackageTree, TreeNode};
+use super::scripts::PackageScripts;
 use super::unpack::{UnpackedMember, UnpackedPackage};
 use crate::tree::{Entry, ImagePath, Kind, Owner, Time};
 
@@ -26,12 +27,30 @@ const MERGED_LIBRARIES: [&str; 4] = ["lib32", "lib64", "libo32", "libx32"];
 const MIGRATED: [(&str, &str); 2] = [("var/run", "/run"), ("var/lock", "/run/lock")];
 
 /// The owner of each path among the packages.
-type Claims = BTreeMap<ImagePath, usize>;
+#[derive(Default)]
+struct Claims {
+    paths: BTreeMap<ImagePath, usize>,
+    /// The new path of other packages' files, and the package that diverts.
+    diversions: BTreeMap<ImagePath, (ImagePath, usize)>,
+}
 
 /// Adds the files of all packages, which are in order.
-pub(super) fn merge(packages: &[UnpackedPackage], rootfs: &mut Rootfs<'_>) -> Result<(), InstallError> {
+pub(super) fn merge(
+    packages: &[UnpackedPackage],
+    scripts: &[PackageScripts],
+    rootfs: &mut PackageTree<'_>,
+) -> Result<(), InstallError> {
     merge_usr(packages, rootfs);
-    let mut claims = add_links(packages, rootfs)?;
+    let mut claims = Claims::default();
+    for (index, scripts) in scripts.iter().enumerate() {
+        for (from, to) in &scripts.diversions {
+            let places = [from, to].map(|path| rootfs.resolve(path, FollowedLinks::Parents));
+            if let [Some(from), Some(to)] = places {
+                claims.diversions.insert(from, (to, index));
+            }
+        }
+    }
+    add_links(packages, &mut claims, rootfs)?;
     for (index, package) in packages.iter().enumerate() {
         for member in package.members.iter().filter(|member| !member.is_excluded) {
             if member.data.kind == DataKind::Directory {
@@ -51,7 +70,7 @@ pub(super) fn merge(packages: &[UnpackedPackage], rootfs: &mut Rootfs<'_>) -> Re
 }
 
 /// Adds the links to `/usr`.
-fn merge_usr(packages: &[UnpackedPackage], rootfs: &mut Rootfs<'_>) {
+fn merge_usr(packages: &[UnpackedPackage], rootfs: &mut PackageTree<'_>) {
     let is_used = |name: &str| {
         let mut members = packages.iter().flat_map(|package| &package.members);
         members.any(|member| member.data.path.split('/').next() == Some(name))
@@ -70,30 +89,43 @@ fn merge_usr(packages: &[UnpackedPackage], rootfs: &mut Rootfs<'_>) {
 }
 
 /// Adds symbolic links first, because directories of other packages may be theirs.
-fn add_links(packages: &[UnpackedPackage], rootfs: &mut Rootfs<'_>) -> Result<Claims, InstallError> {
-    let mut claims = Claims::new();
+fn add_links(
+    packages: &[UnpackedPackage],
+    claims: &mut Claims,
+    rootfs: &mut PackageTree<'_>,
+) -> Result<(), InstallError> {
     for (index, package) in packages.iter().enumerate() {
         for member in package.members.iter().filter(|member| !member.is_excluded) {
             let DataKind::Symlink(target) = &member.data.kind else { continue };
-            let place = place(package, &member.data, Follow::Parents, rootfs)?;
+            let place = claims.diverted(index, place(package, &member.data, FollowedLinks::Parents, rootfs)?);
             // The links of `merge_usr` are those that later versions of base-files have.
-            if !claims.contains_key(&place) && rootfs.entry(&place).is_some() {
+            if !claims.paths.contains_key(&place) && rootfs.entry(&place).is_some() {
                 rootfs.remove(&place);
             }
-            if claim(packages, index, &place, &mut claims)? {
+            if claim(packages, index, &place, claims)? {
                 rootfs.insert(entry(package, &member.data, place, Kind::Symlink(target.clone())));
             }
         }
     }
-    Ok(claims)
+    Ok(())
+}
+
+impl Claims {
+    /// Returns the path of a file of package `index` after diversions.
+    fn diverted(&self, index: usize, path: ImagePath) -> ImagePath {
+        match self.diversions.get(&path) {
+            Some((to, by)) if *by != index => to.clone(),
+            _ => path,
+        }
+    }
 }
 
 fn add_directory(
     package: &UnpackedPackage,
     data: &DataMember,
-    rootfs: &mut Rootfs<'_>,
+    rootfs: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
-    let place = place(package, data, Follow::All, rootfs)?;
+    let place = place(package, data, FollowedLinks::All, rootfs)?;
     let made = entry(package, data, place, Kind::Directory);
     let is_plain = |entry: &Entry| (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0);
     match rootfs.entry(&made.path) {
@@ -105,7 +137,7 @@ fn add_directory(
             }
         }
         // Attributes of the base's directories stay.
-        None if rootfs.node(&made.path) == Some(Node::Directory) => {}
+        None if rootfs.node(&made.path) == Some(TreeNode::Directory) => {}
         None => rootfs.insert(made),
     }
     Ok(())
@@ -120,10 +152,10 @@ fn add_file(
     index: usize,
     member: &UnpackedMember,
     claims: &mut Claims,
-    rootfs: &mut Rootfs<'_>,
+    rootfs: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     let (Some(package), Some(stored)) = (packages.get(index), &member.content) else { return Ok(()) };
-    let place = place(package, &member.data, Follow::Parents, rootfs)?;
+    let place = claims.diverted(index, place(package, &member.data, FollowedLinks::Parents, rootfs)?);
     if claim(packages, index, &place, claims)? {
         let kind = Kind::File(stored.content.clone());
         rootfs.insert(entry(package, &member.data, place, kind));
@@ -137,7 +169,7 @@ fn add_hard_links(
     index: usize,
     package: &UnpackedPackage,
     claims: &mut Claims,
-    rootfs: &mut Rootfs<'_>,
+    rootfs: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     // The members of the package by path, with the file behind each hard link.
     let mut files: BTreeMap<&str, &str> = BTreeMap::new();
@@ -158,10 +190,10 @@ fn add_hard_links(
                 target: format!("/{file}"),
             });
         };
-        let place = place(package, &member.data, Follow::Parents, rootfs)?;
+        let place = place(package, &member.data, FollowedLinks::Parents, rootfs)?;
         if claim(packages, index, &place, claims)? {
             let names = groups.entry(file).or_default();
-            names.insert(self::place(package, &first.data, Follow::Parents, rootfs)?);
+            names.insert(self::place(package, &first.data, FollowedLinks::Parents, rootfs)?);
             names.insert(place);
         }
     }
@@ -187,8 +219,8 @@ fn claim(
     path: &ImagePath,
     claims: &mut Claims,
 ) -> Result<bool, InstallError> {
-    let Some(before) = claims.get(path).copied().filter(|before| *before != index) else {
-        claims.insert(path.clone(), index);
+    let Some(before) = claims.paths.get(path).copied().filter(|before| *before != index) else {
+        claims.paths.insert(path.clone(), index);
         return Ok(true);
     };
     let (Some(first), Some(second)) = (packages.get(before), packages.get(index)) else { return Ok(false) };
@@ -196,7 +228,7 @@ fn claim(
         && first.is_multi_arch_same()
         && second.is_multi_arch_same();
     if replaces(second, first) && !replaces(first, second) {
-        claims.insert(path.clone(), index);
+        claims.paths.insert(path.clone(), index);
         return Ok(true);
     }
     if is_same || replaces(first, second) {
@@ -225,15 +257,15 @@ fn replaces(one: &UnpackedPackage, other: &UnpackedPackage) -> bool {
 fn check_parents(
     packages: &[UnpackedPackage],
     claims: &Claims,
-    rootfs: &Rootfs<'_>,
+    rootfs: &PackageTree<'_>,
 ) -> Result<(), InstallError> {
     let mut checked = BTreeSet::new();
-    for (path, index) in claims {
+    for (path, index) in &claims.paths {
         for parent in path.parents() {
             if !checked.insert(parent.clone()) {
                 continue;
             }
-            if matches!(rootfs.node(&parent), Some(Node::File | Node::Symlink(_) | Node::Other)) {
+            if matches!(rootfs.node(&parent), Some(TreeNode::File | TreeNode::Symlink(_) | TreeNode::Other)) {
                 let package = packages.get(*index).map(UnpackedPackage::display_name).unwrap_or_default();
                 return Err(InstallError::NotADirectory { package, path: path.clone(), parent });
             }
@@ -246,8 +278,8 @@ fn check_parents(
 fn place(
     package: &UnpackedPackage,
     data: &DataMember,
-    follow: Follow,
-    rootfs: &Rootfs<'_>,
+    follow: FollowedLinks,
+    rootfs: &PackageTree<'_>,
 ) -> Result<ImagePath, InstallError> {
     rootfs.resolve(&data.path, follow).ok_or_else(|| InstallError::Loop {
         package: package.display_name(),

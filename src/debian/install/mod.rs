@@ -1,19 +1,22 @@
 //! Debian packages as entries of an image, without root, without dpkg, and without the execution of any script.
 //!
 //! Owns the rules by which dpkg unpacks packages (dpkg(1), deb-conffiles(5), Debian Policy chapters 6 and 7), the
-//! results of the maintainer scripts that an image needs, made from the packages' data (`configure`), and dpkg's
-//! database (`database`). `debian_archive::deb` reads the packages.
+//! results of the maintainer scripts that an image needs, made from the packages' data (`configure`, `alternatives`), and
+//! dpkg's database (`database`). `scripts` finds the effects of scripts by reading them. `debian_archive::deb` reads the packages.
 //!
 //! Every file system is usr-merged. The entries are a function of the packages, the files below and the options; the
 //! order of the packages is irrelevant.
 
+mod alternatives;
 mod configure;
 mod content;
 mod database;
 mod error;
 mod excludes;
 mod merge;
-mod rootfs;
+mod package_tree;
+mod scripts;
+mod shell;
 mod unpack;
 
 use std::io;
@@ -25,7 +28,8 @@ pub use excludes::PathRules;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::{Entry, ImagePath};
-use rootfs::Rootfs;
+use package_tree::PackageTree;
+use scripts::PackageScripts;
 use unpack::UnpackedPackage;
 
 /// Options of [`install`].
@@ -104,15 +108,18 @@ pub fn install(
             return Err(InstallError::Twice(one.display_name()));
         }
     }
-    let mut rootfs = Rootfs::new(below);
-    let mut warnings = Vec::new();
-    merge::merge(&packages, &mut rootfs)?;
-    configure::configure(&packages, &mut rootfs, &mut warnings)?;
-    database::write(&packages, &mut rootfs)?;
+    let mut tree = PackageTree::new(below);
+    let scripts: Vec<PackageScripts> = packages.iter().map(scripts::read).collect();
+    merge::merge(&packages, &scripts, &mut tree)?;
+    configure::configure(&packages, &mut tree)?;
+    alternatives::configure(&packages, &scripts, &mut tree);
+    database::write(&packages, &scripts, &mut tree)?;
+    let unfinished = packages.iter().zip(&scripts).filter_map(|(package, scripts)| scripts.warning(package));
+    let warnings = unfinished.collect();
     let installed = packages.iter().map(|package| InstalledPackage {
         name: package.control.name().to_owned(),
         version: package.control.version().to_owned(),
         architecture: package.control.architecture().to_owned(),
     });
-    Ok(InstalledPackages { packages: installed.collect(), entries: rootfs.into_entries(), warnings })
+    Ok(InstalledPackages { packages: installed.collect(), entries: tree.into_entries(), warnings })
 }

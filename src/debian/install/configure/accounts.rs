@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use super::super::InstallError;
-use super::super::rootfs::{Follow, Rootfs};
+use super::super::package_tree::{FollowedLinks, PackageTree};
 use super::super::unpack::UnpackedPackage;
 
 /// Adds the files of base-passwd or passwd.
-pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) -> Result<(), InstallError> {
+pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
     if package.control.name() == "base-passwd" {
         for name in ["passwd", "group"] {
             let master = format!("usr/share/base-passwd/{name}.master");
@@ -26,7 +26,7 @@ pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) -> R
 /// field means that passwords do not expire.
 fn shadow_of(
     package: &UnpackedPackage,
-    rootfs: &mut Rootfs<'_>,
+    rootfs: &mut PackageTree<'_>,
     from: &str,
     to: &str,
     rest: &str,
@@ -52,7 +52,7 @@ fn shadow_of(
     }
     rootfs.write_file(&from, public, &package.owner());
     rootfs.add_file(&to, secret, &package.owner());
-    if let Some(place) = rootfs.resolve(&to, Follow::Parents)
+    if let Some(place) = rootfs.resolve(&to, FollowedLinks::Parents)
         && let Some(entry) = rootfs.entry_mut(&place)
     {
         (entry.mode, entry.gid) = (0o640, gid);
@@ -61,7 +61,7 @@ fn shadow_of(
 }
 
 /// Returns the number of a group in `/etc/group`, or root's.
-pub(super) fn group_id(rootfs: &Rootfs<'_>, name: &str) -> Result<u32, InstallError> {
+pub(super) fn group_id(rootfs: &PackageTree<'_>, name: &str) -> Result<u32, InstallError> {
     let groups = rootfs.read_text("etc/group")?.unwrap_or_default();
     let numbers = groups.lines().filter_map(|line| match line.split(':').collect::<Vec<_>>().as_slice() {
         [group, _, number, ..] if *group == name => number.parse().ok(),

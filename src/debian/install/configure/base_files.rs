@@ -1,7 +1,7 @@
 //! The files and directories of base-files' postinst.
 
 use super::super::InstallError;
-use super::super::rootfs::{Follow, Rootfs};
+use super::super::package_tree::{FollowedLinks, PackageTree};
 use super::super::unpack::UnpackedPackage;
 use super::accounts::group_id;
 
@@ -27,7 +27,7 @@ const DEFAULTS: [(&str, &str); 4] = [
 
 const LOGS: [(&str, u32); 3] = [("var/log/wtmp", 0o664), ("var/log/btmp", 0o660), ("var/log/lastlog", 0o664)];
 
-pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) -> Result<(), InstallError> {
+pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
     let owner = package.owner();
     if rootfs.exists("etc/dpkg/origins/debian") {
         rootfs.add_link("etc/dpkg/origins/default", "debian", &owner);
@@ -50,7 +50,7 @@ pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) -> R
             continue;
         }
         rootfs.add_file(path, "", &owner);
-        if let Some(place) = rootfs.resolve(path, Follow::Parents)
+        if let Some(place) = rootfs.resolve(path, FollowedLinks::Parents)
             && let Some(entry) = rootfs.entry_mut(&place)
         {
             (entry.mode, entry.gid) = (mode, utmp);

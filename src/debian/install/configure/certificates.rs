@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::super::InstallError;
-use super::super::rootfs::Rootfs;
+use super::super::package_tree::PackageTree;
 use super::super::unpack::UnpackedPackage;
 use crate::tree::ImagePath;
 
@@ -27,7 +27,7 @@ const HEADER: &str = "\
 ///
 /// The links by hash of `openssl rehash` are left out: they serve programs that are given the directory alone, and
 /// would need a parser of certificates.
-pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) -> Result<(), InstallError> {
+pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
     let owner = package.owner();
     let Ok(directory) = ImagePath::new(CERTIFICATES) else { return Ok(()) };
     let names = rootfs.below(&directory).filter_map(|entry| entry.path.strip_prefix(&directory));

@@ -6,7 +6,9 @@
 //! | passwd | `/etc/shadow`, `/etc/gshadow` |
 //! | base-files | directories, `/etc/motd`, `/etc/profile`, root's dotfiles, logs |
 //! | libc-bin | `/etc/nsswitch.conf` |
+//! | debianutils | `/etc/shells` |
 //! | netbase | `/etc/networks` |
+//! | readline-common | `/etc/inputrc` |
 //! | ca-certificates | `/etc/ca-certificates.conf`, `/etc/ssl/certs` |
 //! | tzdata | `/etc/localtime`, `/etc/timezone` |
 //!
@@ -18,15 +20,14 @@ mod base_files;
 mod certificates;
 
 use super::InstallError;
-use super::rootfs::Rootfs;
+use super::package_tree::PackageTree;
 use super::unpack::UnpackedPackage;
-use crate::progress::Warning;
+use crate::tree::ImagePath;
 
 /// Adds the results.
 pub(super) fn configure(
     packages: &[UnpackedPackage],
-    rootfs: &mut Rootfs<'_>,
-    _warnings: &mut Vec<Warning>,
+    rootfs: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     // Accounts first: later steps name users and groups.
     for name in ["base-passwd", "passwd"] {
@@ -40,6 +41,8 @@ pub(super) fn configure(
             "ca-certificates" => certificates::configure(package, rootfs)?,
             "libc-bin" => copy(package, rootfs, "usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf")?,
             "netbase" => rootfs.add_file("etc/networks", NETWORKS, &package.owner()),
+            "debianutils" => shells(package, rootfs)?,
+            "readline-common" => copy(package, rootfs, "usr/share/readline/inputrc", "etc/inputrc")?,
             "tzdata" => time_zone(package, rootfs),
             _ => {}
         }
@@ -57,7 +60,7 @@ fn find<'a>(packages: &'a [UnpackedPackage], name: &str) -> Option<&'a UnpackedP
 /// Copies a file unless something is at its new path.
 fn copy(
     package: &UnpackedPackage,
-    rootfs: &mut Rootfs<'_>,
+    rootfs: &mut PackageTree<'_>,
     from: &str,
     to: &str,
 ) -> Result<(), InstallError> {
@@ -67,8 +70,30 @@ fn copy(
     Ok(())
 }
 
+/// The list of login shells, as update-shells(8) makes it of the packages' files.
+fn shells(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
+    let Some(mut text) = rootfs.read_text("usr/share/debianutils/shells")? else { return Ok(()) };
+    let Ok(directory) = ImagePath::new("usr/share/debianutils/shells.d") else { return Ok(()) };
+    let files: Vec<String> = rootfs.below(&directory).map(|entry| entry.path.to_string()).collect();
+    for file in files {
+        let shells = rootfs.read_text(&file)?.unwrap_or_default();
+        for shell in shells.lines().filter(|line| line.starts_with('/')) {
+            // A shell in `/bin` has a second name in a usr-merged system.
+            let second = shell.strip_prefix("/bin/").map(|name| format!("/usr/bin/{name}"));
+            for line in std::iter::once(shell.to_owned()).chain(second) {
+                if !text.lines().any(|known| known == line) {
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+            }
+        }
+    }
+    rootfs.add_file("etc/shells", text, &package.owner());
+    Ok(())
+}
+
 /// The answer of debconf without questions: UTC.
-fn time_zone(package: &UnpackedPackage, rootfs: &mut Rootfs<'_>) {
+fn time_zone(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) {
     if rootfs.exists("usr/share/zoneinfo/Etc/UTC") {
         rootfs.add_link("etc/localtime", "/usr/share/zoneinfo/Etc/UTC", &package.owner());
         rootfs.add_file("etc/timezone", "Etc/UTC\n", &package.owner());

@@ -1,4 +1,4 @@
-//! [`Rootfs`]: the file system under construction, above the files of a base.
+//! [`PackageTree`]: the file system under construction, above the files of a base.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ const LINK_LIMIT: usize = 40;
 
 /// A node of the file system, with or without an entry of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Node {
+pub(super) enum TreeNode {
     Directory,
     File,
     Symlink(String),
@@ -18,34 +18,34 @@ pub(super) enum Node {
 }
 
 /// New entries above the files of a base.
-pub(super) struct Rootfs<'a> {
+pub(super) struct PackageTree<'a> {
     entries: BTreeMap<ImagePath, Entry>,
     below: Option<&'a dyn LowerFiles>,
 }
 
-impl<'a> Rootfs<'a> {
+impl<'a> PackageTree<'a> {
     pub(super) fn new(below: Option<&'a dyn LowerFiles>) -> Self {
         Self { entries: BTreeMap::new(), below }
     }
 
     /// Returns the node at `path`, without following links.
-    pub(super) fn node(&self, path: &ImagePath) -> Option<Node> {
+    pub(super) fn node(&self, path: &ImagePath) -> Option<TreeNode> {
         match self.entries.get(path) {
             Some(entry) => Some(match &entry.kind {
-                Kind::Directory => Node::Directory,
-                Kind::Symlink(target) => Node::Symlink(target.clone()),
-                Kind::File(_) | Kind::HardLink(_) => Node::File,
+                Kind::Directory => TreeNode::Directory,
+                Kind::Symlink(target) => TreeNode::Symlink(target.clone()),
+                Kind::File(_) | Kind::HardLink(_) => TreeNode::File,
             }),
             None => self.lower_node(path),
         }
     }
 
-    fn lower_node(&self, path: &ImagePath) -> Option<Node> {
+    fn lower_node(&self, path: &ImagePath) -> Option<TreeNode> {
         Some(match self.below?.node(path)? {
-            LowerNode::Directory => Node::Directory,
-            LowerNode::File => Node::File,
-            LowerNode::Symlink(target) => Node::Symlink(target),
-            LowerNode::Other => Node::Other,
+            LowerNode::Directory => TreeNode::Directory,
+            LowerNode::File => TreeNode::File,
+            LowerNode::Symlink(target) => TreeNode::Symlink(target),
+            LowerNode::Other => TreeNode::Other,
         })
     }
 
@@ -54,9 +54,9 @@ impl<'a> Rootfs<'a> {
         self.below.is_some()
     }
 
-    /// Returns the place of `path` after the links in its parents, and with `Follow::All` at its end too. `..` in a
+    /// Returns the place of `path` after the links in its parents, and with `FollowedLinks::All` at its end too. `..` in a
     /// target stops at the root.
-    pub(super) fn resolve(&self, path: &str, follow: Follow) -> Option<ImagePath> {
+    pub(super) fn resolve(&self, path: &str, follow: FollowedLinks) -> Option<ImagePath> {
         let mut pending: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
         let mut done = ImagePath::root();
         let mut links = 0;
@@ -72,7 +72,7 @@ impl<'a> Rootfs<'a> {
             let next = done.join(&name).ok()?;
             let is_last = pending.iter().all(String::is_empty);
             match self.node(&next) {
-                Some(Node::Symlink(target)) if !is_last || follow == Follow::All => {
+                Some(TreeNode::Symlink(target)) if !is_last || follow == FollowedLinks::All => {
                     links += 1;
                     if links > LINK_LIMIT {
                         return None;
@@ -90,19 +90,19 @@ impl<'a> Rootfs<'a> {
 
     /// Returns true if there is anything at `path` after the links in its parents.
     pub(super) fn exists(&self, path: &str) -> bool {
-        self.resolve(path, Follow::Parents).is_some_and(|path| self.node(&path).is_some())
+        self.resolve(path, FollowedLinks::Parents).is_some_and(|path| self.node(&path).is_some())
     }
 
     /// Reads a file after all links; `None` if there is none.
     pub(super) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, InstallError> {
-        let Some(path) = self.resolve(path, Follow::All) else { return Ok(None) };
+        let Some(path) = self.resolve(path, FollowedLinks::All) else { return Ok(None) };
         let entry = match self.entries.get(&path) {
             Some(Entry { kind: Kind::HardLink(first), .. }) => self.entries.get(first),
             other => other,
         };
         match (entry, self.below) {
             (Some(Entry { kind: Kind::File(content), .. }), _) => Ok(Some(content.read()?)),
-            (None, Some(below)) if self.lower_node(&path) == Some(Node::File) => {
+            (None, Some(below)) if self.lower_node(&path) == Some(TreeNode::File) => {
                 let failed = |error| crate::error::FileError::new("read", path.to_string(), error);
                 Ok(Some(below.read(&path).map_err(failed)?))
             }
@@ -143,7 +143,7 @@ impl<'a> Rootfs<'a> {
 
     /// Adds a file, unless something is at its path.
     pub(super) fn add_file(&mut self, path: &str, content: impl Into<Content>, owner: &Owner) {
-        let place = self.resolve(path, Follow::Parents).filter(|path| self.node(path).is_none());
+        let place = self.resolve(path, FollowedLinks::Parents).filter(|path| self.node(path).is_none());
         if let Some(place) = place {
             self.insert(Entry::file(place, content.into(), owner.clone()));
         }
@@ -151,7 +151,7 @@ impl<'a> Rootfs<'a> {
 
     /// Replaces the content of a file and keeps its attributes; adds a missing one.
     pub(super) fn write_file(&mut self, path: &str, content: impl Into<Content>, owner: &Owner) {
-        let Some(place) = self.resolve(path, Follow::All) else { return };
+        let Some(place) = self.resolve(path, FollowedLinks::All) else { return };
         match self.entries.get_mut(&place) {
             Some(entry) => entry.kind = Kind::File(content.into()),
             None => self.insert(Entry::file(place, content.into(), owner.clone())),
@@ -160,7 +160,7 @@ impl<'a> Rootfs<'a> {
 
     /// Adds a symbolic link, unless something is at its path.
     pub(super) fn add_link(&mut self, path: &str, target: &str, owner: &Owner) {
-        let place = self.resolve(path, Follow::Parents).filter(|path| self.node(path).is_none());
+        let place = self.resolve(path, FollowedLinks::Parents).filter(|path| self.node(path).is_none());
         if let Some(place) = place {
             self.insert(Entry::symlink(place, target, owner.clone()));
         }
@@ -168,7 +168,7 @@ impl<'a> Rootfs<'a> {
 
     /// Adds a directory with a mode and a group, unless something is at its path.
     pub(super) fn add_directory(&mut self, path: &str, mode: u32, gid: u32, owner: &Owner) {
-        let place = self.resolve(path, Follow::Parents).filter(|path| self.node(path).is_none());
+        let place = self.resolve(path, FollowedLinks::Parents).filter(|path| self.node(path).is_none());
         if let Some(place) = place {
             let mut entry = Entry::directory(place, owner.clone()).with_mode(mode);
             entry.gid = gid;
@@ -190,7 +190,7 @@ impl<'a> Rootfs<'a> {
 
 /// The links that a lookup follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Follow {
+pub(super) enum FollowedLinks {
     Parents,
     All,
 }
