@@ -9,6 +9,8 @@
 
 mod support;
 
+#[cfg(feature = "apt")]
+mod apt_client;
 mod archives;
 mod bad_input;
 mod base;

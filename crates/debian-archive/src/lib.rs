@@ -7,6 +7,7 @@
 //! | [`index`] | `Packages`: the packages of a component | deb-control(5), Debian Policy chapter 5 |
 //! | [`compression`] | compressed indexes | |
 //! | [`configuration`] | the machine's settings of apt | apt.conf(5) |
+//! | [`credentials`] | the machine's passwords of mirrors | apt_auth.conf(5) |
 //! | [`relation`] | `Depends` and its like | Debian Policy, section 7.1 |
 //! | [`version`] | versions, their order | Debian Policy, section 5.6.12 |
 //! | [`resolve`] | the closure of wanted packages | Debian Policy, chapter 7 |
@@ -20,6 +21,7 @@
 pub mod changes;
 pub mod compression;
 pub mod configuration;
+pub mod credentials;
 pub mod deb;
 pub mod index;
 pub mod relation;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use debian_archive::credentials::MirrorCredentials;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use ureq::http::{Method, header};
 
@@ -36,6 +37,7 @@ pub(super) struct Fetcher {
     http: Http,
     network: Network,
     settings: RegistrySettings,
+    credentials: Vec<MirrorCredentials>,
 }
 
 /// The base address of a mirror, such as `http://deb.example/debian`.
@@ -125,14 +127,18 @@ impl std::fmt::Debug for MirrorUrl {
 }
 
 /// Returns the value of a header with a password (RFC 7617).
-pub(super) fn basic(user: &str, password: &str) -> Secret {
+fn basic(user: &str, password: &str) -> Secret {
     Secret::new(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
 }
 
 impl Fetcher {
-    pub(super) fn new(settings: &RegistrySettings, network: Network) -> Result<Self, AptError> {
+    pub(super) fn new(
+        settings: &RegistrySettings,
+        network: Network,
+        credentials: Vec<MirrorCredentials>,
+    ) -> Result<Self, AptError> {
         let http = Http::new(settings, network).map_err(|error| AptError::Connection(Box::new(error)))?;
-        Ok(Self { http, network, settings: settings.clone() })
+        Ok(Self { http, network, settings: settings.clone(), credentials })
     }
 
     /// Fetches a document of at most `limit` bytes if changed since `known`.
@@ -259,17 +265,24 @@ impl Fetcher {
         Ok(())
     }
 
+    /// Returns the `Authorization` of a mirror: that of its address, else that of apt's file.
+    fn proof(&self, mirror: &MirrorUrl) -> Option<Secret> {
+        let Some(user) = &mirror.user else {
+            let entry = self.credentials.iter().find(|entry| entry.is_of(&mirror.base));
+            return entry.map(|entry| basic(&entry.login, &entry.password));
+        };
+        let (user, password) = user.reveal().split_once(':').unwrap_or((user.reveal(), ""));
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Some(basic(&decoded(user), &decoded(password)))
+    }
+
     /// Sends a request once. A transient status is an error, with the wait that the server asks for.
     fn send(
         &self,
         request: &Request,
         mirror: &MirrorUrl,
     ) -> Result<Response, (RegistryError, Option<Duration>)> {
-        let proof = mirror.user.as_ref().map(|user| {
-            let (user, password) = user.reveal().split_once(':').unwrap_or((user.reveal(), ""));
-            let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-            basic(&decoded(user), &decoded(password))
-        });
+        let proof = self.proof(mirror);
         let response = self.http.send(request, proof.as_ref()).map_err(|error| (error, None))?;
         if is_transient(response.status) {
             let asked = retry_after(&response.headers);

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use debian_archive::configuration::AptConfiguration;
+use debian_archive::credentials::MirrorCredentials;
 use debian_archive::release::Keyring;
 use debian_archive::sources::{SignedBy, Source, SourcesFormat};
 
@@ -58,6 +59,16 @@ pub(super) fn configuration(root: &Path) -> Result<AptConfiguration, AptError> {
         }
     }
     Ok(configuration)
+}
+
+/// Reads the credentials of mirrors. Files that this user may not read are left out.
+pub(super) fn credentials(root: &Path) -> Result<Vec<MirrorCredentials>, AptError> {
+    let folder = root.join("etc/apt");
+    let is_read = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "conf");
+    let mut files = vec![folder.join("auth.conf")];
+    files.extend(children(&folder.join("auth.conf.d"))?.into_iter().filter(is_read));
+    let texts = files.iter().filter_map(|path| fs_err::read_to_string(path).ok());
+    Ok(texts.flat_map(|text| MirrorCredentials::parse(&text)).collect())
 }
 
 /// Reads the keys that may sign a source, of a machine with the root folder `root`; `None` if there is none.

@@ -9,6 +9,7 @@ mod machine;
 mod store;
 mod suites;
 
+use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,6 +43,24 @@ const CLOCK_SECONDS: i64 = 3600;
 const DOWNLOADS: usize = 4;
 /// The origins of distributions, in the releases of the machine's sources.
 const DISTRIBUTIONS: [&str; 3] = ["Debian", "Ubuntu", "Raspbian"];
+
+/// Suites, for suggestions.
+const SUITES: [&str; 14] = [
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "sid",
+    "oldstable",
+    "stable",
+    "testing",
+    "unstable",
+    "focal",
+    "jammy",
+    "noble",
+    "plucky",
+    "questing",
+];
 
 /// Settings for archives. Plain data, supplied by the embedder.
 #[derive(Debug, Clone)]
@@ -127,7 +146,7 @@ pub struct PackageIndex {
 }
 
 /// A package to download.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemotePackage {
     /// Base addresses of mirrors, in order.
@@ -193,7 +212,7 @@ impl ArchiveSettings {
     }
 
     fn fetcher(&self, configuration: &AptConfiguration) -> Result<Fetcher, AptError> {
-        Fetcher::new(&self.connection(configuration), self.network)
+        Fetcher::new(&self.connection(configuration), self.network, machine::credentials(&self.root)?)
     }
 
     /// Returns the sources of a suite, without looking at a mirror.
@@ -249,8 +268,9 @@ impl Archive {
             }
             archive.suites.push(suite);
         }
-        if archive.suites.is_empty() {
-            return Err(AptError::NoSources(suite.to_owned()));
+        let has_release = archive.suites.iter().any(|found| found.name == suite);
+        if archive.suites.is_empty() || (settings.sources.is_empty() && !has_release) {
+            return Err(missing_suite(suite, &requests));
         }
         let mut hasher = Hasher::new();
         for (number, _, index) in &wanted {
@@ -342,6 +362,13 @@ impl RemotePackage {
     }
 }
 
+impl fmt::Debug for RemotePackage {
+    /// Leaves out the mirrors, which may have credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemotePackage({} {})", self.path, self.sha256)
+    }
+}
+
 /// Returns the base addresses of the mirrors that may have the packages of `suite`, without looking at them.
 pub fn mirrors(settings: &ArchiveSettings, suite: &str, architecture: &str) -> Result<Vec<String>, AptError> {
     let mut bases: Vec<String> = Vec::new();
@@ -418,11 +445,12 @@ fn fetch_file(
     Err(joined(title, errors))
 }
 
-/// Returns the error of all mirrors: a single one as it is.
+/// Returns the error of all mirrors: a single one as it is, and the last if no mirror has the file.
 fn joined(name: &str, mut errors: Vec<AptError>) -> AptError {
     let reasons: Vec<String> = errors.iter().map(|error| chain(error)).collect();
+    let are_missing = errors.iter().all(|error| matches!(error, AptError::NotFound(_)));
     match errors.pop() {
-        Some(error) if reasons.len() == 1 => error,
+        Some(error) if reasons.len() == 1 || are_missing => error,
         Some(last) => AptError::Everywhere { name: name.to_owned(), reasons, last: Box::new(last) },
         None => AptError::NotFound(name.to_owned()),
     }
@@ -539,11 +567,7 @@ impl Opener<'_> {
         }
         match request.need {
             Need::Optional => Ok(None),
-            Need::Required => Err(AptError::Suite {
-                suite: request.suite.clone(),
-                mirrors: request.mirrors.iter().map(|mirror| mirror.base().to_owned()).collect(),
-                known: Vec::new(),
-            }),
+            Need::Required => Err(missing_suite(&request.suite, std::slice::from_ref(request))),
         }
     }
 
@@ -554,8 +578,13 @@ impl Opener<'_> {
         let known = self.store.release(&url);
         if self.settings.network == Network::Forbidden && !mirror.is_local() {
             let known = known.ok_or_else(|| AptError::Offline(url.clone()))?;
-            return self.verified(request, mirror, &url, &known.bytes).map(Some);
+            return if known.is_absent() {
+                Ok(None)
+            } else {
+                self.verified(request, mirror, &url, &known.bytes).map(Some)
+            };
         }
+        let known = known.filter(|known| !known.is_absent());
         let fetched = match self.fetcher.document(mirror, &path, known.as_ref(), RELEASE_BYTES)? {
             ReleaseResponse::Fetched(fetched) => fetched,
             ReleaseResponse::NotModified => {
@@ -565,7 +594,10 @@ impl Opener<'_> {
             ReleaseResponse::Missing if self.allows_unsigned(request) => {
                 return self.unsigned_release(request, mirror);
             }
-            ReleaseResponse::Missing => return Ok(None),
+            ReleaseResponse::Missing => {
+                self.keep(mirror, &url, &FetchedRelease::absent());
+                return Ok(None);
+            }
         };
         let release = self.verified(request, mirror, &url, &fetched.bytes)?;
         self.keep(mirror, &url, &fetched);
@@ -701,6 +733,15 @@ fn check_name(request: &SuiteRequest, url: &str, release: &Release) -> Result<()
     let names: Vec<&str> =
         [&release.suite, &release.codename].into_iter().flatten().map(String::as_str).collect();
     Err(AptError::OtherSuite { url: url.to_owned(), found: names.join(" or ") })
+}
+
+/// Returns the error of a suite that none of the mirrors of its requests has.
+fn missing_suite(suite: &str, requests: &[SuiteRequest]) -> AptError {
+    let own = requests.iter().filter(|request| request.suite == suite).flat_map(|request| &request.mirrors);
+    let mut mirrors: Vec<String> = own.map(|mirror| mirror.base().to_owned()).collect();
+    mirrors.dedup();
+    let known = SUITES.iter().filter(|known| **known != suite).map(|known| (*known).to_owned()).collect();
+    AptError::Suite { suite: suite.to_owned(), mirrors, known }
 }
 
 /// Returns the folder of a suite below its mirror, empty or with a slash at the end. A suite that ends in a slash is an

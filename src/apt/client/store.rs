@@ -45,6 +45,17 @@ pub(super) struct PartialFile {
     pub(super) written: u64,
 }
 
+impl FetchedRelease {
+    /// Makes the record of a suite that the mirror lacks, for builds without a network.
+    pub(super) fn absent() -> Self {
+        Self { etag: None, last_modified: None, bytes: Vec::new() }
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
 impl PackageStore {
     pub(super) fn new(cache: &Path) -> Self {
         let folder = cache.join("apt");

@@ -39,7 +39,7 @@ pub(super) struct SuiteRequest {
 pub(super) enum Need {
     /// An error.
     Required,
-    /// The suite is left out.
+    /// The suite is left out, if another mirror has the release itself.
     Optional,
 }
 
@@ -70,10 +70,6 @@ impl Pocket {
             Self::Security => format!("{suite}-security"),
         }
     }
-
-    fn need(self) -> Need {
-        if self == Self::Release { Need::Required } else { Need::Optional }
-    }
 }
 
 /// Returns the suites that explicit sources name, each of them required.
@@ -87,7 +83,7 @@ pub(super) fn of_sources(sources: &[Source], architecture: &str) -> Result<Vec<S
     Ok(requests)
 }
 
-/// Returns the suites of explicit mirrors: security updates may be on a sister mirror, `…/debian-security`.
+/// Returns the suites of explicit mirrors, all optional: security updates may be on a sister mirror, `…/debian-security`.
 pub(super) fn of_mirrors(
     mirrors: &[String],
     components: &[String],
@@ -116,7 +112,7 @@ pub(super) fn of_mirrors(
             suite: pocket.name(suite),
             components: components.to_vec(),
             signed_by: Vec::new(),
-            need: pocket.need(),
+            need: Need::Optional,
             trusted: None,
             check_valid_until: None,
             check_date: None,
@@ -133,7 +129,7 @@ pub(super) fn of_machine(
     suite: &str,
     architecture: &str,
 ) -> Result<Vec<SuiteRequest>, AptError> {
-    let usable: Vec<&MachineSource> = sources
+    let mut usable: Vec<&MachineSource> = sources
         .iter()
         .filter(|MachineSource { source, .. }| {
             source.has_binaries && source.components.iter().any(|component| component == MAIN)
@@ -147,6 +143,10 @@ pub(super) fn of_machine(
     }
     let has_release = requests.iter().any(|request| request.suite == suite);
     if !has_release {
+        // A mirror of other architectures may have this one too.
+        if usable.iter().any(|usable| usable.source.serves(architecture)) {
+            usable.retain(|usable| usable.source.serves(architecture));
+        }
         requests = derived(&usable, codename, suite)?;
     }
     if requests.is_empty() { Err(AptError::NoSources(suite.to_owned())) } else { Ok(requests) }
@@ -171,7 +171,7 @@ fn derived(
     for MachineSource { source, file } in usable {
         let pockets = source.suites.iter().filter_map(|name| Pocket::of(name, own));
         for pocket in pockets {
-            let request = of_source(source, &pocket.name(suite), pocket.need(), Some(file.clone()))?;
+            let request = of_source(source, &pocket.name(suite), Need::Optional, Some(file.clone()))?;
             add(&mut requests, request);
         }
     }

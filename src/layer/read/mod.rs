@@ -147,7 +147,7 @@ pub struct LayerDigests {
 /// After [`LayerReader::next_member`] returned a file, [`Read`] yields its bytes; unread bytes are
 /// skipped.
 pub struct LayerReader<R: Read> {
-    archive: Archive<R>,
+    archive: TarArchive<R>,
     limits: Limits,
     /// Unread bytes of the member, and its padding.
     left: u64,
@@ -187,7 +187,7 @@ impl<R: Read> LayerReader<R> {
 
     fn with(source: R, limits: Limits, blob: Hasher, archive: Hasher) -> Result<Self, ReadError> {
         Ok(Self {
-            archive: Archive::new(source, limits.archive_bytes, blob, archive)?,
+            archive: TarArchive::new(source, limits.archive_bytes, blob, archive)?,
             limits,
             left: 0,
             padding: 0,
@@ -340,7 +340,7 @@ fn padding(size: u64) -> u64 {
 }
 
 /// The bytes of the archive: decompressed, counted and hashed.
-struct Archive<R: Read> {
+struct TarArchive<R: Read> {
     source: Decompressor<R>,
     hasher: Hasher,
     at: u64,
@@ -354,7 +354,7 @@ enum Decompressor<R: Read> {
     Zstd(zstd::stream::read::Decoder<'static, BufReader<HashingReader<R>>>),
 }
 
-impl<R: Read> Archive<R> {
+impl<R: Read> TarArchive<R> {
     fn new(source: R, limit: u64, blob: Hasher, archive: Hasher) -> Result<Self, ReadError> {
         let digested = HashingReader { inner: source, hasher: blob, bytes: 0 };
         let mut source = BufReader::with_capacity(64 << 10, digested);
@@ -408,7 +408,7 @@ impl<R: Read> Archive<R> {
     }
 }
 
-impl<R: Read> Read for Archive<R> {
+impl<R: Read> Read for TarArchive<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = loop {
             let got = match &mut self.source {

@@ -9,7 +9,7 @@ use tar::Header;
 
 use super::header::{Extended, Numbers, Typeflag};
 use super::names::field;
-use super::{Archive, Limits, RECORD, padding};
+use super::{Limits, RECORD, TarArchive, padding};
 use crate::digest::{Digest, Hasher};
 
 /// The field of a GNU sparse header that announces more sparse headers, and that field in these
@@ -96,7 +96,7 @@ pub(crate) fn read_raw<R: Read>(
     visit: &mut dyn FnMut(Result<RawMember, Oddity>),
 ) -> io::Result<RawEnd> {
     let (blob, archive) = (Hasher::like(digest), Hasher::like(diff_id));
-    let archive = match Archive::new(source, limits.archive_bytes, blob, archive) {
+    let archive = match TarArchive::new(source, limits.archive_bytes, blob, archive) {
         Ok(archive) => archive,
         Err(error) => return Err(io::Error::other(error)),
     };
@@ -153,7 +153,7 @@ impl From<io::Error> for Stop {
 }
 
 struct RawReader<R: Read> {
-    archive: Archive<R>,
+    archive: TarArchive<R>,
     limits: Limits,
     members: u64,
     global: Extended,
