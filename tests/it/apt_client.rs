@@ -434,10 +434,10 @@ fn missing_components_and_architectures_name_those_there() {
         "architecture not found: m68k in the suite bookworm, which has all, amd64\n\
          help: build for another platform, or name a mirror with this architecture"
     );
-    settings.components = vec!["mian".to_owned()];
+    settings.components = vec!["main2".to_owned()];
     assert_eq!(
         error(open(&settings, "bookworm")),
-        "component not found: mian in the suite bookworm, which has main, extra\n\
+        "component not found: main2 in the suite bookworm, which has main, extra\n\
          help: correct the components in the settings or the package sources; did you mean `main`?"
     );
     let text = error(open(&repository.with_mirror("ftp://x/debian"), "bookworm"));

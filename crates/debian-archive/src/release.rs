@@ -240,12 +240,14 @@ fn files(lines: &str) -> Result<BTreeMap<String, IndexFile>, ReleaseError> {
     Ok(files)
 }
 
-/// Parses a date such as `Sat, 17 May 2025 09:38:33 UTC`.
+/// Parses a date such as `Sat, 17 May 2025 09:38:33 UTC`. Ubuntu pads hours with a space.
 fn date(name: &'static str, value: &str) -> Result<i64, ReleaseError> {
-    let parsed = match value.strip_suffix("UTC") {
-        Some(local) => rfc2822::parse(&format!("{local}+0000")),
-        None => rfc2822::parse(value),
-    };
+    let words = value.split_whitespace().map(|word| match word {
+        "UTC" => "+0000".to_owned(),
+        word if word.contains(':') && word.len() == "0:00:00".len() => format!("0{word}"),
+        word => word.to_owned(),
+    });
+    let parsed = rfc2822::parse(&words.collect::<Vec<_>>().join(" "));
     let seconds = parsed.map(|time| time.timestamp().as_second());
     seconds.map_err(|_| ReleaseError::Field { name, value: value.to_owned() })
 }
@@ -289,6 +291,7 @@ mod tests {
                 && release.is_named("stable-security")
                 && !release.is_named("x")
         );
+        assert_eq!(date("Date", "Sat, 28 Nov 2026  2:55:34 UTC").unwrap(), 1_795_834_534);
         let file = release.files["main/binary-amd64/Packages.xz"];
         assert_eq!((file.size, file.sha256.to_string().as_str()), (17, DIGEST));
     }

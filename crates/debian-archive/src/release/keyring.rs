@@ -5,10 +5,12 @@
 //! broken digest.
 
 use std::fmt;
+use std::io::Read as _;
 
+use pgp::armor::Dearmor;
 use pgp::composed::{Deserializable as _, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{Signature, SignatureType};
+use pgp::packet::{PacketParser, PacketTrait as _, Signature, SignatureType};
 use pgp::ser::Serialize as _;
 use pgp::types::{KeyDetails, PublicParams, Tag};
 
@@ -17,6 +19,8 @@ use crate::sources::SignedBy;
 
 /// The least length of RSA keys, in bits.
 const MIN_RSA_BITS: u16 = 2048;
+/// The limit for packets of a keyring.
+const MAX_PACKETS: usize = 1 << 16;
 /// The limit for signatures of one file.
 const MAX_SIGNATURES: usize = 16;
 
@@ -98,13 +102,13 @@ impl Keyring {
                 .map_err(|_| invalid(&"neither OpenPGP packets nor ASCII armor"))?;
             for block in text.split(ARMOR).skip(1) {
                 let block = format!("{ARMOR}{block}");
-                let (found, _) =
-                    SignedPublicKey::from_string_many(&block).map_err(|error| invalid(&error))?;
-                keys.extend(found.flatten());
+                let mut binary = Vec::new();
+                let read = Dearmor::new(block.as_bytes()).read_to_end(&mut binary);
+                read.map_err(|error| invalid(&error))?;
+                keys.extend(certificates(&binary));
             }
         } else {
-            let found = SignedPublicKey::from_bytes_many(bytes).map_err(|error| invalid(&error))?;
-            keys.extend(found.flatten());
+            keys = certificates(bytes);
         }
         if keys.is_empty() {
             return Err(invalid(&"no public key"));
@@ -196,6 +200,13 @@ impl Keyring {
         }
         Err(fault)
     }
+}
+
+/// Reads the keys of a file. Trust packets, which gpg adds to its own keyrings, would part names from their signatures.
+fn certificates(bytes: &[u8]) -> Vec<SignedPublicKey> {
+    let packets = PacketParser::new(bytes).take(MAX_PACKETS);
+    let packets = packets.filter(|packet| matches!(packet, Ok(packet) if packet.tag() != Tag::Trust));
+    SignedPublicKey::from_packets(packets.peekable()).take(MAX_PACKETS).flatten().collect()
 }
 
 impl TrustedCertificate {
