@@ -336,7 +336,7 @@ mod tests {
             (body.replace("A: b", "-A: b"), "invalid clear signature: an unescaped dash"),
             (body.replace(END, ""), "invalid clear signature: the file is cut short"),
             (body.replace(SIGNATURE, ""), "invalid clear signature: an unescaped dash"),
-            (body[..56].to_owned(), "invalid clear signature: the file is cut short"),
+            (body[..54].to_owned(), "invalid clear signature: the file is cut short"),
         ] {
             assert_eq!(SignedText::split(file.as_bytes()).unwrap_err().to_string(), expected, "{file}");
         }
