@@ -9,6 +9,8 @@ use super::{ResolveError, UnmetDependency};
 
 /// Deepest chain of packages. The deepest in Debian has about 100; a stack of 2 MB has room for more than 1,000.
 const MAX_DEPTH: usize = 1000;
+/// Most visits of packages: those that unmark each other could be visited an exponential number of times.
+const MAX_VISITS: usize = 1_000_000;
 /// Most reasons of an error.
 const MAX_REASONS: usize = 8;
 
@@ -17,6 +19,7 @@ pub(super) struct Marker<'c, 'a> {
     pub(super) candidates: &'c mut Candidates<'a>,
     roots: Vec<usize>,
     states: Vec<State>,
+    visits: usize,
 }
 
 /// The state of one candidate.
@@ -40,7 +43,7 @@ enum Follow {
 
 impl<'c, 'a> Marker<'c, 'a> {
     pub(super) fn new(candidates: &'c mut Candidates<'a>, roots: &[usize]) -> Self {
-        let mut marker = Self { candidates, roots: roots.to_vec(), states: Vec::new() };
+        let mut marker = Self { candidates, roots: roots.to_vec(), states: Vec::new(), visits: 0 };
         for id in marker.candidates.installed() {
             let state = marker.state(id);
             (state.marked, state.protected) = (true, true);
@@ -83,6 +86,10 @@ impl<'c, 'a> Marker<'c, 'a> {
         }
         if !state.protected && state.marked {
             return Ok(true);
+        }
+        self.visits += 1;
+        if self.visits > MAX_VISITS {
+            return Err(ResolveError::Limit { reason: "more than 1,000,000 visits of packages" });
         }
         if depth > MAX_DEPTH {
             return Err(ResolveError::Limit { reason: "a chain of more than 1000 dependencies" });

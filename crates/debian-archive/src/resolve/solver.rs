@@ -1,6 +1,6 @@
 //! The search by SAT, with `resolvo`: each candidate is the only version of its name.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 
 use resolvo::{
@@ -16,6 +16,9 @@ use super::candidates::Candidates;
 /// they are indexes of its tables.
 const NOTHING: u32 = 0;
 
+/// Most rounds of the solver: satisfiability takes exponential time in general.
+const MAX_ROUNDS: usize = 1_000_000;
+
 /// Finds a set without conflicts, or proves that there is none.
 pub(super) fn solve(
     candidates: &mut Candidates<'_>,
@@ -23,7 +26,10 @@ pub(super) fn solve(
 ) -> Result<Option<Vec<usize>>, ResolveError> {
     let mut wanted = roots.to_vec();
     wanted.extend(candidates.installed());
-    let provider = Provider { state: RefCell::new(Shared { candidates, error: None, unions: Vec::new() }) };
+    let provider = Provider {
+        state: RefCell::new(Shared { candidates, error: None, unions: Vec::new() }),
+        rounds: Cell::new(0),
+    };
     let requirements =
         wanted.iter().map(|id| provider.state.borrow_mut().union(vec![solver_id(*id)]).into()).collect();
     let mut solver = Solver::new(provider);
@@ -35,7 +41,7 @@ pub(super) fn solve(
         Ok(ids) => Ok(Some(ids.into_iter().map(|id| id.into_raw() as usize - 1).collect())),
         Err(UnsolvableOrCancelled::Unsolvable(_)) => Ok(None),
         Err(UnsolvableOrCancelled::Cancelled(_)) => {
-            Err(ResolveError::Limit { reason: "the search was ended" })
+            Err(ResolveError::Limit { reason: "more than 1,000,000 rounds of the solver" })
         }
     }
 }
@@ -43,6 +49,8 @@ pub(super) fn solve(
 /// Names, solvables and version sets have the same ids: a name has one solvable, which its version set contains.
 struct Provider<'c, 'a> {
     state: RefCell<Shared<'c, 'a>>,
+    /// Rounds of the solver so far.
+    rounds: Cell<usize>,
 }
 
 struct Shared<'c, 'a> {
@@ -150,6 +158,8 @@ impl DependencyProvider for Provider<'_, '_> {
     }
 
     fn should_cancel_with_value(&self) -> Option<Box<dyn std::any::Any>> {
-        self.state.borrow().error.is_some().then(|| Box::new(()) as Box<dyn std::any::Any>)
+        self.rounds.set(self.rounds.get() + 1);
+        let failed = self.state.try_borrow().is_ok_and(|state| state.error.is_some());
+        (failed || self.rounds.get() > MAX_ROUNDS).then(|| Box::new(()) as Box<dyn std::any::Any>)
     }
 }

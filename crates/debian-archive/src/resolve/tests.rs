@@ -180,6 +180,21 @@ fn a_long_chain_neither_overflows_nor_hangs() {
     );
 }
 
+#[test]
+fn packages_that_unmark_each_other_end() {
+    // The second dependency of each package unmarks the first, and the third needs that again.
+    let lines: Vec<_> = (1..60)
+        .map(|index| {
+            let below = index - 1;
+            format!(
+                "p{index} 1 Depends: p{below}, c{index}, p{below} | x{index}\nc{index} 1 Conflicts: p{below}"
+            )
+        })
+        .collect();
+    let message = resolved(&(lines.join("\n") + "\np0 1"), "p59");
+    assert!(message.starts_with("cannot "), "{message}");
+}
+
 /// A package of a random archive: its dependencies, conflicts and virtual package. Names are `p0` to `p6`, `v7` and `v8`.
 type Random = (Vec<Vec<usize>>, Vec<usize>, Option<usize>);
 
