@@ -72,6 +72,7 @@ mod git;
 mod parallel;
 mod plural;
 mod sealed;
+mod signal_names;
 mod staging;
 mod style;
 #[cfg(test)]

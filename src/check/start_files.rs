@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use super::image::CheckedImage;
 use crate::base::NodeKind;
-use crate::image::{Healthcheck, Process};
+use crate::image::{DEFAULT_PATH, Healthcheck, Process};
 use crate::plan::start::{ExecutableFormat, ImageFiles, LINE_LIMIT, PathNode, Permissions, may_have_module};
 use crate::settings::User;
 use crate::tree::ImagePath;
 
-/// `PATH` of a container without the variable, as set by container engines.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 impl ImageFiles for CheckedImage {
     fn node(&self, path: &ImagePath) -> Option<PathNode> {
         let Some(node) = self.lookup(path) else { return Some(PathNode::Absent) };

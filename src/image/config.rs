@@ -35,6 +35,9 @@ pub struct ImageConfig {
     pub process: Process,
 }
 
+/// `PATH` of a container whose image does not set the variable, as container engines set it.
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The process of a container, with the labels: `config` of the image configuration.
 ///
 /// On a base, a field without a value leaves the base's in effect, except the health check's.

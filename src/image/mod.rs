@@ -24,6 +24,7 @@ pub(crate) use artifact::TITLE as LAYER_TITLE;
 pub use artifact::{Artifact, Descriptor, Documents, is_index, is_manifest, media_type_of};
 pub use base::{BASE_DIGEST, BASE_NAME, MAX_LAYERS};
 pub use blob::{Blob, BlobSource};
+pub(crate) use config::DEFAULT_PATH;
 pub use config::{Healthcheck, HistoryLine, ImageConfig, Process, rfc3339};
 pub use rebase::RecordedBase;
 

@@ -35,6 +35,7 @@ use crate::settings::{
     Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, OneOrMore, Ports, ProcessTable,
     PythonRequest, Seconds, Selection, ServerName, Settings, SettingsError, Size, User,
 };
+use crate::signal_names;
 use crate::suggest::{nearest, with_nearest};
 use crate::tree::{ImagePath, PathError};
 
@@ -271,13 +272,6 @@ pub(crate) struct InsertedService {
     pub(crate) port_variables: Vec<String>,
 }
 
-/// The signals of Linux (signal(7)).
-const SIGNALS: [&str; 34] = [
-    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
-    "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU",
-    "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
-];
-
 /// A health check without open choices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -301,23 +295,9 @@ pub struct ResolvedHealthcheck {
     pub explicit: bool,
 }
 
-/// Returns true for a signal that engines accept: a number, or a name with or without `SIG`
-/// (`moby/sys/signal`).
+/// Returns true for a signal that engines accept: a number, or a name with or without `SIG`.
 pub(crate) fn is_signal(text: &str) -> bool {
-    if let Ok(number) = text.parse::<u8>() {
-        return (1..=64).contains(&number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let from = |name: &str, sign: char, most: u8| {
-        name.is_empty()
-            || name.strip_prefix(sign).and_then(|rest| rest.parse::<u8>().ok()).is_some_and(|n| n <= most)
-    };
-    match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
-        (Some(rest), _) => from(rest, '+', 15),
-        (_, Some(rest)) => from(rest, '-', 14),
-        _ => SIGNALS.contains(&name),
-    }
+    signal_names::number(text).is_some()
 }
 
 /// Refuses variables, words and signals that no process can get.
@@ -333,7 +313,8 @@ fn check_process(all: &Settings) -> Result<(), RecipeError> {
     if let Some(signal) = all.stop_signal.as_ref().filter(|signal| !is_signal(signal)) {
         let name = signal.to_ascii_uppercase();
         let name = name.strip_prefix("SIG").unwrap_or(&name);
-        let help = with_nearest("write a name or number of signal(7), such as SIGTERM", name, SIGNALS);
+        let help =
+            with_nearest("write a name or number of signal(7), such as SIGTERM", name, signal_names::names());
         return Err(SettingsError::value("signal", signal, help).into());
     }
     Ok(())

@@ -11,14 +11,13 @@ use serde_json::Value;
 
 use super::RunError;
 use super::signal::StopSignal;
+use crate::image::DEFAULT_PATH;
 use crate::tree::ImagePath;
 
 /// Docker's defaults of a health check.
 const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const RETRIES: u32 = 3;
-/// Docker's value of `PATH` for an image without one.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The process of an image.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,7 +100,7 @@ impl ImageProcess {
         let volumes = fields.volumes.unwrap_or_default();
         let mut env = pairs(fields.env.unwrap_or_default());
         if !env.iter().any(|(name, _)| name == "PATH") {
-            env.insert(0, ("PATH".to_owned(), PATH.to_owned()));
+            env.insert(0, ("PATH".to_owned(), DEFAULT_PATH.to_owned()));
         }
         Ok(Self {
             args,
@@ -200,7 +199,7 @@ mod tests {
     #[test]
     fn missing_values_are_dockers() {
         let process = process(&json!({ "Cmd": ["a"], "Env": null, "User": null })).unwrap();
-        assert_eq!(process.env, [("PATH".to_owned(), PATH.to_owned())]);
+        assert_eq!(process.env, [("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
         assert_eq!((process.cwd, process.stop_signal), (ImagePath::root(), StopSignal::TERM));
         for config in [json!(null), json!({}), json!({ "Entrypoint": null, "Cmd": [] })] {
             assert!(matches!(

@@ -14,6 +14,7 @@ use super::process::LoggedProcess;
 use super::session::Backend;
 use super::signal::StopSignal;
 use super::{HELPER_ARGUMENT, agent, container};
+use crate::image::DEFAULT_PATH;
 
 /// A runtime of containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,14 +65,11 @@ pub(super) fn find_program(name: &str, path: Option<&OsStr>) -> Option<PathBuf> 
     let is_program = |file: &PathBuf| {
         std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
-    let path = path.filter(|path| !path.is_empty()).unwrap_or(OsStr::new(SYSTEM_PATH));
+    let path = path.filter(|path| !path.is_empty()).unwrap_or(OsStr::new(DEFAULT_PATH));
     let found = std::env::split_paths(path).map(|folder| folder.join(name)).find(is_program);
     // A user's PATH lacks the folders in which Debian has runc.
-    found.or_else(|| std::env::split_paths(SYSTEM_PATH).map(|folder| folder.join(name)).find(is_program))
+    found.or_else(|| std::env::split_paths(DEFAULT_PATH).map(|folder| folder.join(name)).find(is_program))
 }
-
-/// Folders of programs that are searched in any case.
-const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A container of a bundle and a runtime, with files in the folder of the test.
 #[derive(Debug, Clone)]

@@ -6,19 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
+use crate::signal_names::{self, NAMES};
+
 /// A signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StopSignal(i32);
-
-/// Numbers of the real-time signals that a program may use with glibc.
-const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
-
-/// The signals of Linux on x86 and ARM, from 1 (signal(7)).
-const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
 
 /// Signals that are never ignored on purpose, and those that no program can handle.
 const UNCHANGED: [&str; 6] = ["ILL", "FPE", "KILL", "SEGV", "PIPE", "STOP"];
@@ -70,22 +62,7 @@ impl FromStr for StopSignal {
 
     /// Parses `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`.
     fn from_str(text: &str) -> Result<Self, ()> {
-        if let Ok(number) = text.parse() {
-            return if (1..=*REAL_TIME.end()).contains(&number) { Ok(Self(number)) } else { Err(()) };
-        }
-        let upper = text.to_ascii_uppercase();
-        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        if let Some(index) = NAMES.iter().position(|known| *known == name) {
-            return Ok(Self(i32::try_from(index).map_err(|_| ())? + 1));
-        }
-        let real_time = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
-            (Some(""), _) => *REAL_TIME.start(),
-            (_, Some("")) => *REAL_TIME.end(),
-            (Some(more), _) => more.strip_prefix('+').and_then(|n| n.parse::<i32>().ok()).ok_or(())? + 34,
-            (_, Some(less)) => 64 - less.strip_prefix('-').and_then(|n| n.parse::<i32>().ok()).ok_or(())?,
-            (None, None) => return Err(()),
-        };
-        if REAL_TIME.contains(&real_time) { Ok(Self(real_time)) } else { Err(()) }
+        signal_names::number(text).map(Self).ok_or(())
     }
 }
 
@@ -102,6 +79,8 @@ mod tests {
             ("SIGRTMIN+3", 37, "signal 37"),
             ("RTMAX-1", 63, "signal 63"),
             ("SIGRTMIN", 34, "signal 34"),
+            ("SIGIOT", 6, "SIGABRT"),
+            ("poll", 29, "SIGIO"),
         ] {
             let signal: StopSignal = text.parse().unwrap();
             assert_eq!((signal.number(), signal.to_string().as_str()), (number, shown));
