@@ -39,6 +39,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `cli` | yes | the command `ipo-oci` (clap, indicatif); a library needs none of it |
+//! | `apt` | yes | bases and layers of Debian packages; implies `registry` |
 //! | `registry` | yes | reading from and writing to registries: [`store::registry`](store) |
 //! | `zstd` | yes | layers in zstd; without it they are an error |
 //! | `object-store` | no | remote caches in S3, Google Cloud Storage and Azure; implies `registry` |

@@ -144,6 +144,10 @@ pub enum Activity {
     ReadImage,
     /// Reading a layer of the base; the subject is its digest.
     ReadBaseLayer,
+    /// Resolving Debian packages; the subject is the names.
+    ResolvePackages,
+    /// Turning Debian packages into a layer; the subject is its name.
+    InstallPackages,
     /// Reading the virtual environment.
     ReadEnvironment,
     /// Moving the environment to its place in the image.
@@ -239,6 +243,8 @@ impl fmt::Display for Step<'_> {
         let Self { activity, subject, part, count } = self;
         match activity {
             Activity::Run | Activity::Note => return f.write_str(subject),
+            Activity::ResolvePackages => return write!(f, "resolving the packages {subject}"),
+            Activity::InstallPackages => return write!(f, "installing packages: {subject}"),
             Activity::ReadBaseLayer => return write!(f, "reading layer {subject} of the base"),
             Activity::ReadLayer => f.write_str("reading layer")?,
             Activity::WriteLayer => f.write_str("writing layer")?,
@@ -265,6 +271,8 @@ impl fmt::Display for Activity {
         f.pad(match self {
             Self::ReadImage => "reading an image",
             Self::ReadBaseLayer => "reading the base",
+            Self::ResolvePackages => "resolving packages",
+            Self::InstallPackages => "installing packages",
             Self::ReadEnvironment => "reading the environment",
             Self::RelocateEnvironment => "relocating the environment",
             Self::ReadInterpreter => "reading the interpreter",

@@ -4,13 +4,19 @@ use std::path::PathBuf;
 
 use debian_archive::index::IndexError;
 use debian_archive::release::ReleaseError;
+use debian_archive::resolve::ResolveError;
 use debian_archive::sources::SourcesError;
 use jiff::Timestamp;
 
+use crate::base::BaseError;
+use crate::debian::install::InstallError;
 use crate::digest::Digest;
 use crate::error::{Advice, FileError};
+use crate::layer::LayerError;
+use crate::platform::Platform;
 use crate::store::registry::RegistryError;
 use crate::suggest;
+use crate::tree::{ContentError, TreeError};
 
 /// An error of an archive of packages. No variant holds a credential.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +157,36 @@ pub enum AptError {
         /// The suite.
         suite: String,
     },
+    /// An invalid line of the setting `sources`.
+    #[error("cannot parse `sources`")]
+    SettingsSources(#[source] SourcesError),
+    /// A system without the suites of Debian or Ubuntu.
+    #[error("cannot install Debian packages on {0}: it is no Debian or Ubuntu")]
+    NoSuite(String),
+    /// A platform that Debian has no architecture for.
+    #[error("cannot install Debian packages for {0}: Debian has no such architecture")]
+    Platform(Platform),
+    /// An invalid database of installed packages.
+    #[error("cannot read var/lib/dpkg/status of the base")]
+    Status(#[source] IndexError),
+    /// Packages that cannot be installed together.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Packages that cannot be turned into a layer.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// A file of this machine that cannot be read.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// Two files at one path.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A layer that cannot be written.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The layers below cannot be read.
+    #[error(transparent)]
+    Base(Box<BaseError>),
     /// An index with invalid content.
     #[error("invalid index of the component {component} in the suite {suite}")]
     Packages {
@@ -218,7 +254,43 @@ impl Advice for AptError {
             Self::Packages { .. } => return None,
             Self::Index { .. } => "name another mirror: this one is incomplete".to_owned(),
             Self::Everywhere { last, .. } => return last.help(),
+            Self::SettingsSources(_) => {
+                "write lines such as \"deb http://HOST/debian bookworm main\", or name `mirrors`".to_owned()
+            }
+            Self::NoSuite(_) => "set base = \"apt:bookworm\", or name an image of Debian or Ubuntu".to_owned(),
+            Self::Platform(_) => "build for another platform, or name an image as the base".to_owned(),
+            Self::Status(_) => "check the base: `dpkg --audit` reports the same problem".to_owned(),
+            Self::Resolve(error) => resolve_help(error).to_owned(),
+            Self::Install(error) => return error.help(),
+            Self::Content(error) => return error.help(),
+            Self::Tree(error) => return error.help(),
+            Self::Layer(error) => return error.help(),
+            Self::Base(error) => return error.help(),
         })
+    }
+}
+
+impl From<BaseError> for AptError {
+    fn from(error: BaseError) -> Self {
+        Self::Base(Box::new(error))
+    }
+}
+
+/// Returns the advice for packages that cannot be installed.
+fn resolve_help(error: &ResolveError) -> &'static str {
+    match error {
+        ResolveError::UnknownPackage { .. } => {
+            "correct the name; a package of another component needs `apt.components`, one of another archive `apt.sources`"
+        }
+        ResolveError::VirtualPackage { .. } => "name one of these packages",
+        ResolveError::UnknownVersion { .. } => {
+            "name one of these versions, or a snapshot mirror of that time"
+        }
+        ResolveError::TwoVersions { .. } => "leave out the version, or name a base with that version",
+        ResolveError::Unsatisfiable { .. } => {
+            "leave out one of the packages; the suite and its updates must come from the same mirror and time"
+        }
+        _ => "name another mirror",
     }
 }
 

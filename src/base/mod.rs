@@ -52,7 +52,7 @@ pub use overlay::Overlay;
 pub use python::{BasePython, path_variable};
 pub(crate) use python::{command, variable, variables};
 pub use rebase::{OnBase, check_rebase};
-pub use reference::{BaseReference, BaseReferenceError, FileReference};
+pub use reference::{AptSuite, BaseReference, BaseReferenceError, FileReference};
 pub(crate) use resolve::{FinalLink, LinkNode, LinkTree, OnMissing, resolve_path};
 pub use rootfs::rootfs;
 pub(crate) use stdlib::MODULES as STDLIB_MODULES;

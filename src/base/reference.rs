@@ -16,9 +16,15 @@ pub enum BaseReference {
     Scratch,
     /// A root file system in a directory or a tar archive: `rootfs:PATH`.
     Rootfs(PathBuf),
+    /// Debian packages of a suite: `apt:bookworm`.
+    Apt(AptSuite),
     /// An image.
     Image(Reference),
 }
+
+/// The name of a suite of a Debian archive, such as `bookworm` or `noble`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AptSuite(String);
 
 /// An invalid base.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +33,9 @@ pub enum BaseReferenceError {
     /// `rootfs:` without a path.
     #[error("invalid base `rootfs:`: no path")]
     NoPath,
+    /// `apt:` without the name of a suite.
+    #[error("invalid base `apt:{0}`: not the name of a suite")]
+    Suite(String),
     /// An invalid image reference.
     #[error(transparent)]
     Image(#[from] ReferenceError),
@@ -34,13 +43,17 @@ pub enum BaseReferenceError {
 
 impl Advice for BaseReferenceError {
     fn help(&self) -> Option<String> {
-        let help = "write scratch, rootfs:DIR, rootfs:FILE.tar, or an image: python:3.12-slim, \
+        let help = "write scratch, apt:SUITE, rootfs:DIR, rootfs:FILE.tar, or an image: python:3.12-slim, \
                     docker://REGISTRY/NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE";
         match self {
             Self::Image(ReferenceError::Place(text)) => {
                 let transport = text.split(':').next().unwrap_or_default();
-                let known = TRANSPORTS.into_iter().chain(["rootfs"]).filter(|known| *known != transport);
+                let known =
+                    TRANSPORTS.into_iter().chain(["rootfs", "apt"]).filter(|known| *known != transport);
                 Some(with_nearest(help, transport, known))
+            }
+            Self::Suite(_) => {
+                Some("write the code name of a suite, such as apt:bookworm or apt:trixie".to_owned())
             }
             _ => Some(help.to_owned()),
         }
@@ -55,6 +68,9 @@ impl FromStr for BaseReference {
             ("scratch", _) => Ok(Self::Scratch),
             (_, Some("")) => Err(BaseReferenceError::NoPath),
             (_, Some(path)) => Ok(Self::Rootfs(path.into())),
+            _ if text.starts_with("apt:") => {
+                Ok(Self::Apt(text.strip_prefix("apt:").unwrap_or_default().parse()?))
+            }
             _ => Ok(Self::Image(text.parse()?)),
         }
     }
@@ -65,8 +81,37 @@ impl fmt::Display for BaseReference {
         match self {
             Self::Scratch => f.write_str("scratch"),
             Self::Rootfs(path) => write!(f, "rootfs:{}", path.display()),
+            Self::Apt(suite) => write!(f, "apt:{suite}"),
             Self::Image(reference) => reference.fmt(f),
         }
+    }
+}
+
+impl AptSuite {
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for AptSuite {
+    type Err = BaseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, BaseReferenceError> {
+        // Suites with a slash, such as `stable/updates`, have not been made since bullseye.
+        let is_valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if starts && text.chars().all(is_valid) && text.len() <= 64 {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BaseReferenceError::Suite(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for AptSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -113,6 +158,7 @@ mod tests {
             "scratch",
             "rootfs:a/b",
             "rootfs:/x.tar.gz",
+            "apt:bookworm",
             "oci:dir:tag",
             "docker://docker.io/library/python:3.12",
         ] {

@@ -34,7 +34,7 @@ pub struct View {
     nodes: BTreeMap<ImagePath, ViewNode>,
     texts: HashMap<Location, Arc<[u8]>>,
     descriptions: HashMap<Location, Arc<Description>>,
-    pub(super) layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
 }
 
 impl View {

@@ -1,6 +1,6 @@
 //! Planning an image: from the project to the plan.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Builder;
@@ -20,6 +20,7 @@ use super::service::distributions_of;
 use super::source::Source;
 use super::system::{loader_files, loader_requirements};
 use super::warning_recorder::WarningRecorder;
+use crate::base::BaseReference;
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{HistoryLine, ImageError, Layer, MAX_LAYERS, rfc3339};
@@ -30,6 +31,7 @@ use crate::plan::extra::ExtraEntries;
 use crate::plan::layers::{SOURCE, split};
 use crate::plan::start::{StartCheck, StartVerdict};
 use crate::plan::{AppendedLayer, CommandPaths, Pieces, Plan, PlanError, PlannedLayer, Process, process};
+use crate::platform::Platform;
 use crate::progress::{Activity, Progress, Span, Warning};
 use crate::project::Project;
 use crate::python::application::{Application, ApplicationError};
@@ -165,9 +167,8 @@ impl Builder {
         let root = traced_fs::canonicalize(&self.root).map_err(FileError::of("read", &self.root))?;
 
         let work = Arc::new(self.staging()?);
-        let base = self.resolved_base(&recipe, work.path(), progress)?;
         let wanted = self.target_platform(&recipe);
-        let folder = self.environment((&wanted, &recipe), &hints, work.path(), progress)?;
+        let (base, folder) = self.base_and_environment((&wanted, &recipe), &hints, work.path(), progress)?;
         let extra = self.added_layers(&recipe, &folder, work.path(), progress)?;
         let planner = EnvironmentPlanner {
             recipe: &without_process_settings(&recipe),
@@ -235,6 +236,24 @@ impl Builder {
         };
         parallel::drop_in_background(source);
         Ok(Assembled { plan, below, pending_plan, recipe, scanner, base, known, others })
+    }
+
+    /// Resolves the base and finds the environment, in an order in which each knows the other where it has to.
+    fn base_and_environment(
+        &self,
+        (wanted, recipe): (&Platform, &Recipe),
+        hints: &LazyHints<'_>,
+        work: &Path,
+        progress: &dyn Progress,
+    ) -> Result<(Option<ResolvedBase>, PathBuf), BuildError> {
+        let environment = || self.environment((wanted, recipe), hints, work, progress);
+        // The Python of a base made of packages depends on that of the environment.
+        if let BaseReference::Apt(_) = recipe.base.parse()? {
+            let folder = environment()?;
+            return Ok((self.resolved_base(recipe, Some(&folder), work, progress)?, folder));
+        }
+        let base = self.resolved_base(recipe, None, work, progress)?;
+        Ok((base, environment()?))
     }
 
     /// Returns the account of the process.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::package_inputs::PackageInputs;
 use super::{BuildError, Builder};
 use crate::base::{self, BasePython, BaseReference, View};
 use crate::digest::Digest;
@@ -37,15 +38,21 @@ impl Builder {
     pub(super) fn resolved_base(
         &self,
         recipe: &Recipe,
+        environment: Option<&Path>,
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<Option<ResolvedBase>, BuildError> {
         let wanted = self.target_platform(recipe);
-        let (image, name) = match recipe.base.parse::<BaseReference>()? {
+        let packages = PackageInputs { recipe, platform: &wanted, environment, work, progress };
+        let reference = recipe.base.parse::<BaseReference>()?;
+        let reads_image = matches!(reference, BaseReference::Image(_) | BaseReference::Rootfs(_));
+        let (image, name) = match reference {
             BaseReference::Scratch if wanted != Platform::of_this_program() => {
                 return Err(BuildError::NoInterpreterFor(wanted));
             }
-            BaseReference::Scratch => return Ok(None),
+            BaseReference::Scratch if recipe.packages.is_empty() => return Ok(None),
+            BaseReference::Scratch => (self.packages_on_scratch(packages)?, None),
+            BaseReference::Apt(suite) => (self.packages_base(&suite, packages)?, None),
             BaseReference::Rootfs(path) => {
                 let path = self.resolve_path(&path);
                 progress.step(&Step::on(Activity::ReadImage, path.display().to_string()));
@@ -63,8 +70,14 @@ impl Builder {
                 wanted: Box::new(wanted),
             });
         }
-        let view = Arc::new(View::of(&image, self.cache.as_deref(), progress)?);
-        Ok(Some(ResolvedBase::new(image, view, name)))
+        let view_of = |image: &Image| View::of(image, self.cache.as_deref(), progress);
+        let mut view = view_of(&image)?;
+        let mut image = image;
+        if reads_image && !recipe.packages.is_empty() {
+            image = self.packages_on(image, &view, packages)?;
+            view = view_of(&image)?;
+        }
+        Ok(Some(ResolvedBase::new(image, Arc::new(view), name)))
     }
 
     /// Resolves the path of a base: a flag is relative to the current directory, a setting to the
@@ -84,7 +97,7 @@ impl Builder {
     /// Returns the path of the base, if it is a file or directory.
     pub(super) fn base_path(&self, recipe: &Recipe) -> Option<PathBuf> {
         match recipe.base.parse::<BaseReference>().ok()? {
-            BaseReference::Scratch => None,
+            BaseReference::Scratch | BaseReference::Apt(_) => None,
             BaseReference::Rootfs(path) => Some(self.resolve_path(&path)),
             BaseReference::Image(reference) => reference.path().map(|path| self.resolve_path(path)),
         }

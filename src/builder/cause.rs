@@ -1,11 +1,17 @@
 //! The types in the variants of a [`BuildError`](super::BuildError) whose modules are not part of the interface.
 
+#[cfg(feature = "apt")]
+#[doc(inline)]
+pub use crate::apt::AptError;
 #[doc(inline)]
 pub use crate::base::{BaseError, BaseReferenceError, CLibrary};
 #[doc(inline)]
 pub use crate::context::ContextError;
 #[doc(inline)]
 pub use crate::debian::DebianError;
+#[cfg(feature = "apt")]
+#[doc(inline)]
+pub use crate::debian::install::InstallError;
 #[doc(inline)]
 pub use crate::elf::ElfError;
 #[doc(inline)]

@@ -31,7 +31,7 @@ use crate::python::bytecode;
 use crate::python::relocate::paths::PathScanner;
 use crate::python::relocate::{EditableEntries, SourcePlace};
 use crate::python::{Activation, DistributionSelection, EditableSource, Relocation, Venv};
-use crate::recipe::{Recipe, ResolvedCheck};
+use crate::recipe::{Recipe, ResolvedApt, ResolvedCheck};
 use crate::service::Distributions;
 use crate::traced_fs;
 use crate::tree::{Entry, ImagePath, KeyHasher, Owner};
@@ -103,6 +103,9 @@ pub(super) fn without_process_settings(recipe: &Recipe) -> Recipe {
         exclude: Vec::new(),
         max_size: None,
         check: ResolvedCheck::default(),
+        // The plan depends on the files of the base.
+        packages: Vec::new(),
+        apt: ResolvedApt::default(),
         ..recipe.clone()
     }
 }
@@ -466,6 +469,8 @@ mod tests {
         "dockerignore",
         "exclude",
         "max_size",
+        "packages",
+        "apt",
     ];
 
     fn resolve(target: Target, settings: &str) -> Recipe {

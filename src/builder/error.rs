@@ -73,6 +73,13 @@ pub enum BuildError {
     /// Reading or writing a file failed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Debian packages cannot be had or installed.
+    #[cfg(feature = "apt")]
+    #[error(transparent)]
+    Apt(#[from] crate::apt::AptError),
+    /// Debian packages were requested of a build without the feature `apt`.
+    #[error("cannot install Debian packages: ipo-oci was built without the feature `apt`")]
+    NoApt,
     /// Invalid settings.
     #[error(transparent)]
     Settings(#[from] crate::settings::SettingsError),
@@ -242,6 +249,9 @@ impl Advice for BuildError {
             Self::Settings(error) => error.help(),
             Self::Recipe(error) => error.help(),
             Self::Prepare(error) => error.help(),
+            #[cfg(feature = "apt")]
+            Self::Apt(error) => error.help(),
+            Self::NoApt => Some("build ipo-oci with its feature `apt`, or name another base".to_owned()),
             Self::AddedFileMissing(_) => {
                 Some("correct `from`, which is relative to the project, or make the file first".to_owned())
             }

@@ -30,6 +30,9 @@ mod loaded;
 mod locales;
 mod multi_platform;
 mod options;
+mod package_inputs;
+#[cfg_attr(not(feature = "apt"), path = "packages_unsupported.rs")]
+mod packages;
 mod pip;
 mod plan_cache;
 mod planned_files;
@@ -65,6 +68,7 @@ pub use ignore_defaults::with_ignore_rules;
 pub use layer_job::LayerOrigin;
 pub use multi_platform::BuiltSet;
 pub use options::{LayerReuse, ProcessSelection, Provisioning, TagForm};
+pub use package_inputs::{PackageSet, PackageSets};
 pub use prepare::{PrepareError, Preparing};
 
 #[doc(inline)]

@@ -1,16 +1,16 @@
 //! `ipo-oci lock`: records the digests of a project's base images.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use ipo_oci::builder::Builder;
-use ipo_oci::lock::{self, Lock, LockError, LockReason, ResolvedReference};
+use ipo_oci::lock::{self, Change, Lock, LockError, LockReason, LockedPackages, ResolvedReference};
 use ipo_oci::platform::Platform;
-use ipo_oci::recipe::Target;
+use ipo_oci::recipe::{Recipe, Target};
 use ipo_oci::reference::Reference;
-use ipo_oci::settings::Platforms;
+use ipo_oci::settings::{Platforms, Settings};
 use ipo_oci::store::{self, StoreError};
 
 use super::access::AccessArguments;
@@ -18,7 +18,7 @@ use super::arguments::setting;
 use super::failure::Failure;
 use super::terminal::Terminal;
 
-/// Write the base images by digest to ipo-oci.lock
+/// Write the base images and Debian packages by digest to ipo-oci.lock
 #[derive(Debug, Args)]
 pub(crate) struct LockArguments {
     /// Folder of the project
@@ -92,6 +92,11 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     if arguments.base.is_empty() {
         changes.extend(lock.retain(&references.iter().cloned().collect::<Vec<_>>()));
     }
+    if !arguments.check && (there.is_some() || !references.is_empty()) {
+        // The packages of a base follow from the image that is locked now.
+        lock.write(&path)?;
+    }
+    changes.extend(arguments.lock_packages(&mut lock, terminal)?);
     if arguments.check {
         let command = arguments.command(&lock, &references);
         let is_same = changes.is_empty();
@@ -104,7 +109,7 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     for change in &changes {
         terminal.report(&format!("{change}\n"));
     }
-    if there.is_some() || !references.is_empty() {
+    if there.is_some() || !references.is_empty() || lock.package_sets().next().is_some() {
         lock.write(&path)?;
     } else {
         terminal.report("every image is built on scratch: nothing to lock\n");
@@ -113,6 +118,45 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
 }
 
 impl LockArguments {
+    /// Resolves the packages of the project, and of the `apt:` bases that `--base` names or named.
+    fn lock_packages(&self, lock: &mut Lock, terminal: &Terminal) -> Result<Vec<Change>, Failure> {
+        let is_named = |set: &LockedPackages| set.reason == LockReason::Named;
+        let locked = lock.package_sets().filter(|(_, set)| is_named(set));
+        let mut named: BTreeSet<String> = locked.map(|(key, _)| format!("apt:{}", key.suite)).collect();
+        named.extend(self.base.iter().filter(|base| base.starts_with("apt:")).cloned());
+        let mut sets = BTreeMap::new();
+        for base in named.iter().map(Some).chain([None]) {
+            for target in Target::ALL {
+                let mut settings = Settings::default();
+                settings.base = base.cloned();
+                let builder = Builder::from_project(&self.context)?
+                    .access(self.access.access())
+                    .target(target)
+                    .settings(settings);
+                for platform in self.platforms_of_packages(lock, &builder.resolve()?) {
+                    let found = builder.clone().platform(platform).resolve_packages(terminal)?;
+                    let reason = if base.is_some() { LockReason::Named } else { LockReason::Project };
+                    sets.extend(found.into_iter().map(|(key, set)| (key, LockedPackages::new(set, reason))));
+                }
+            }
+        }
+        Ok(lock.replace_packages(sets))
+    }
+
+    /// Returns the platforms to lock packages for: those of the command line, else of the lock and the project,
+    /// else this machine's.
+    fn platforms_of_packages(&self, lock: &Lock, recipe: &Recipe) -> BTreeSet<Platform> {
+        if let Some(platforms) = self.platform.as_ref().filter(|_| !self.check) {
+            return platforms.as_slice().iter().cloned().collect();
+        }
+        let locked = lock.package_sets().map(|(key, _)| key.platform.clone());
+        let mut platforms: BTreeSet<Platform> = locked.chain(recipe.platforms.iter().cloned()).collect();
+        if platforms.is_empty() {
+            platforms.insert(Platform::of_this_program());
+        }
+        platforms
+    }
+
     /// Returns the platforms to lock a base for. Locked platforms are kept, unless `--platform`
     /// replaces them.
     fn platforms_of(&self, lock: &Lock, reference: &str, of_project: &ProjectBases) -> Vec<Platform> {

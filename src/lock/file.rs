@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::packages::{self, PackageSetTable};
 use super::{Lock, LockError, LockReason, LockedBase, LockedImage, VERSION};
 use crate::atomic_file::AtomicFile;
 use crate::digest::Digest;
@@ -29,6 +30,8 @@ struct LockDocument {
     _version: i64,
     #[serde(default)]
     base: Vec<BaseTable>,
+    #[serde(default)]
+    apt: Vec<PackageSetTable>,
 }
 
 #[derive(Deserialize)]
@@ -97,13 +100,25 @@ impl Lock {
                 return Err(contradiction("listed twice".into()));
             }
         }
+        for table in document.apt {
+            let reference = format!("apt:{}", table.suite());
+            let contradiction = |source| LockError::Contradiction {
+                file: file.clone(),
+                reference: reference.clone(),
+                source,
+            };
+            let (key, packages) = table.check().map_err(contradiction)?;
+            if lock.packages.insert(key, packages).is_some() {
+                return Err(contradiction("listed twice".into()));
+            }
+        }
         Ok(lock)
     }
 
     /// Returns the text of the file.
     pub fn to_toml(&self) -> String {
         let mut text = format!(
-            "# The base images of this project, by digest. `ipo-oci lock` writes this file; commit it.\n\
+            "# The base images and Debian packages of this project, by digest. `ipo-oci lock` writes this file; commit it.\n\
              version = {VERSION}\n"
         );
         for (reference, base) in &self.bases {
@@ -129,6 +144,7 @@ impl Lock {
                 );
             }
         }
+        packages::write(&self.packages, &mut text);
         text
     }
 
@@ -201,7 +217,7 @@ impl ImageTable {
 }
 
 /// Quotes `text` as a TOML string on one line, literally if possible: embedded JSON stays readable.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if text.chars().any(|c| c == '\'' || c.is_control()) {
         let mut quoted = String::from('"');
         for c in text.chars() {

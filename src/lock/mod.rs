@@ -7,7 +7,7 @@
 //! TOML:
 //!
 //! ```toml
-//! # The base images of this project, by digest. `ipo-oci lock` writes this file; commit it.
+//! # The base images and Debian packages of this project, by digest. `ipo-oci lock` writes this file; commit it.
 //! version = 1
 //!
 //! [[base]]
@@ -25,6 +25,20 @@
 //! config = '{"architecture":"amd64",…}'
 //! ```
 //!
+//! Sets of Debian packages follow, one for each layer that installs some:
+//!
+//! ```toml
+//! [[apt]]
+//! suite = 'bookworm'
+//! platform = 'linux/amd64'
+//! wanted = ['base-files', 'libc6', 'python3']  # as requested
+//! below = 'sha256:9d1e…'                       # the packages of the layers below, if there are any
+//! packages = [
+//!     { name = 'libc6', version = '2.36-9+deb12u10', architecture = 'amd64', suite = 'bookworm',
+//!       path = 'pool/main/g/glibc/libc6_2.36-9+deb12u10_amd64.deb', size = 2757616, sha256 = 'sha256:…' },
+//! ]
+//! ```
+//!
 //! Bases are sorted by reference and images by platform, so equal content has equal bytes. Manifest
 //! and configuration are verified against their digests ([`Lock::parse`]). The caller of [`update()`]
 //! fetches them.
@@ -32,12 +46,14 @@
 #![allow(clippy::disallowed_methods)] // The lock decides no layer of an environment.
 
 mod file;
+mod packages;
 mod update;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use packages::{LockedDeb, LockedPackages, PackageSetKey};
 pub use update::{Change, ChangeKind, ResolveBase, ResolvedReference, update};
 
 use crate::digest::Digest;
@@ -52,10 +68,11 @@ pub const FILE_NAME: &str = "ipo-oci.lock";
 /// The format version: written, and the only one accepted.
 pub const VERSION: i64 = 1;
 
-/// The locked bases of a project.
+/// The locked bases and Debian packages of a project.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lock {
     bases: BTreeMap<String, LockedBase>,
+    packages: BTreeMap<PackageSetKey, LockedPackages>,
 }
 
 /// A base as it was resolved when it was locked.
@@ -158,6 +175,9 @@ pub enum LockError {
         /// The platforms for which the base is locked.
         locked_for: Vec<Platform>,
     },
+    /// `--locked` is set and a layer of packages is not locked.
+    #[error("Debian packages not found in the lock: {} of {} for {}", .0.wanted.join(", "), .0.suite, .0.platform)]
+    PackagesNotLocked(Box<PackageSetKey>),
     /// The base to remove is not locked.
     #[error("base not found in {}: {reference}", .path.display())]
     NotInLock {
@@ -205,6 +225,10 @@ impl Advice for LockError {
                     "run `ipo-oci lock --base {reference} --platform {platforms}` and commit {FILE_NAME}, or build without --locked"
                 ))
             }
+            Self::PackagesNotLocked(key) => Some(format!(
+                "run `ipo-oci lock`, with --base apt:{} if the project does not name this base, and commit {FILE_NAME}",
+                key.suite
+            )),
             Self::NotInLock { .. } => Some(format!("name it as {FILE_NAME} does")),
             Self::Base { error, .. } => error.help(),
             Self::OutOfDate { command, .. } => Some(format!("run `{command}` and commit {FILE_NAME}")),
@@ -212,13 +236,13 @@ impl Advice for LockError {
     }
 }
 
-/// Returns the lock's key of a base: its full reference. `scratch` and root file systems are never
-/// locked: `None`.
+/// Returns the lock's key of a base: its full reference. `None` for `scratch` and root file systems, which are never
+/// locked, and for Debian packages, which have keys of their own ([`PackageSetKey`]).
 ///
 /// # Errors
 /// If `base` is not a valid reference.
 pub fn key(base: &str) -> Result<Option<String>, ReferenceError> {
-    if base == "scratch" || base.starts_with("rootfs:") {
+    if base == "scratch" || ["rootfs:", "apt:"].iter().any(|scheme| base.starts_with(scheme)) {
         return Ok(None);
     }
     Ok(Some(base.parse::<Reference>()?.to_string()))

@@ -74,6 +74,15 @@ pub enum ChangeKind {
     },
     /// The base is no longer used.
     Removed,
+    /// A Debian package has another version.
+    Package {
+        /// The locked version; `None` for an added package.
+        old: Option<String>,
+        /// The current version; `None` for a removed package.
+        new: Option<String>,
+        /// True if the current version is that of a suite with security updates.
+        is_security: bool,
+    },
 }
 
 impl fmt::Display for Change {
@@ -87,6 +96,14 @@ impl fmt::Display for Change {
                 write!(f, "{reference} is still {digest}, now for {}", platforms.join(", "))
             }
             ChangeKind::Removed => write!(f, "{reference} is no longer used"),
+            ChangeKind::Package { old, new, is_security } => {
+                match (old, new) {
+                    (Some(old), Some(new)) => write!(f, "{reference} changed from {old} to {new}")?,
+                    (Some(old), None) => write!(f, "{reference} {old} is no longer used")?,
+                    (None, new) => write!(f, "{reference} is {}", new.as_deref().unwrap_or_default())?,
+                }
+                if *is_security { f.write_str(" (security)") } else { Ok(()) }
+            }
         }
     }
 }

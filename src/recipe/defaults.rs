@@ -41,8 +41,13 @@ pub(super) fn value(key: &Key, target: Target) -> Option<Value> {
         return None;
     }
     let mut values = target.values();
-    if key.group == KeyGroup::Healthcheck {
-        values = values.remove("healthcheck")?.as_table().cloned()?;
+    let table = match key.group {
+        KeyGroup::Healthcheck => Some("healthcheck"),
+        KeyGroup::Apt => Some("apt"),
+        _ => None,
+    };
+    if let Some(table) = table {
+        values = values.remove(table)?.as_table().cloned()?;
     }
     values.remove(key.name)
 }

@@ -5,19 +5,20 @@ use std::fmt::Write as _;
 
 use super::{Recipe, Target, default_text, schema};
 use crate::settings::{
-    CHECK_KEYS, FILE_KEYS, Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, PREPARE_KEYS, PROCESS_KEYS,
+    APT_KEYS, CHECK_KEYS, FILE_KEYS, Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, PREPARE_KEYS, PROCESS_KEYS,
     Repetition, Settings,
 };
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
 
 /// The headings of `docs/settings.md` below which a table of keys follows.
-const HEADINGS: [(&str, KeyGroup); 12] = [
+const HEADINGS: [(&str, KeyGroup); 13] = [
     ("## The image", KeyGroup::Image),
     ("## The server", KeyGroup::Server),
     ("### `healthcheck`", KeyGroup::Healthcheck),
     ("## Python", KeyGroup::Python),
     ("## The system", KeyGroup::System),
+    ("### `apt`", KeyGroup::Apt),
     ("### `process`", KeyGroup::Process),
     ("## The source", KeyGroup::Source),
     ("### `files`", KeyGroup::Files),
@@ -29,7 +30,9 @@ const HEADINGS: [(&str, KeyGroup); 12] = [
 
 /// Returns the keys of all tables.
 fn all_keys() -> impl Iterator<Item = &'static Key> {
-    [KEYS, HEALTHCHECK_KEYS, FILE_KEYS, PREPARE_KEYS, PROCESS_KEYS, CHECK_KEYS].into_iter().flatten()
+    [KEYS, HEALTHCHECK_KEYS, FILE_KEYS, PREPARE_KEYS, PROCESS_KEYS, CHECK_KEYS, APT_KEYS]
+        .into_iter()
+        .flatten()
 }
 
 /// Returns `text` with the first table of keys below each heading made anew.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use defaults::default_text;
 pub use schema::schema;
-pub use tables::{ResolvedCheck, ResolvedFile, ResolvedPrepare, WEB};
+pub use tables::{ResolvedApt, ResolvedCheck, ResolvedFile, ResolvedPrepare, WEB};
 
 use serde::Serialize;
 
@@ -251,6 +251,8 @@ pub struct Recipe {
     pub headers: bool,
     pub activate: bool,
     pub writable_environment: bool,
+    pub packages: Vec<String>,
+    pub apt: ResolvedApt,
     pub trim: Vec<String>,
     pub libraries: Vec<String>,
     pub certificates: bool,
@@ -416,8 +418,6 @@ impl Recipe {
         let paths = |key, list: Option<List>| {
             tables::directories(key, list.map(List::into_items).unwrap_or_default(), &workdir)
         };
-        let files = all.files.unwrap_or_default().into_iter();
-        let prepare = all.prepare.unwrap_or_default().into_iter();
         Ok(Self {
             target,
             description: require("description", all.description)?,
@@ -428,10 +428,8 @@ impl Recipe {
             user: require("user", all.user)?,
             volumes: paths("volumes", all.volumes)?,
             writable: paths("writable", all.writable)?,
-            files: files.map(|file| ResolvedFile::resolve(file, &workdir)).collect::<Result<_, _>>()?,
-            prepare: prepare
-                .map(|table| ResolvedPrepare::resolve(table, &workdir))
-                .collect::<Result<_, _>>()?,
+            files: tables::resolve_each(all.files, |file| ResolvedFile::resolve(file, &workdir))?,
+            prepare: tables::resolve_each(all.prepare, |table| ResolvedPrepare::resolve(table, &workdir))?,
             workdir,
             env: all.env,
             labels: all.labels,
@@ -471,6 +469,8 @@ impl Recipe {
             headers: require("headers", all.headers)?,
             activate: require("activate", all.activate)?,
             writable_environment: require("writable-environment", all.writable_environment)?,
+            packages: all.packages.map(List::into_items).unwrap_or_default(),
+            apt: ResolvedApt::resolve(all.apt),
             trim: require("trim", all.trim.map(List::into_items))?,
             libraries: require("libraries", all.libraries.map(List::into_items))?,
             certificates: require("certificates", all.certificates)?,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Target, defaults};
 use crate::settings::{
-    CHECK_KEYS, FILE_KEYS, HEALTHCHECK_KEYS, KEYS, Key, KeyPlace, PREPARE_KEYS, PROCESS_KEYS,
+    APT_KEYS, CHECK_KEYS, FILE_KEYS, HEALTHCHECK_KEYS, KEYS, Key, KeyPlace, PREPARE_KEYS, PROCESS_KEYS,
 };
 
 /// Returns the JSON schema of `[tool.ipo-oci]` in `pyproject.toml`.
@@ -40,6 +40,7 @@ pub fn schema() -> Value {
         "healthcheck": table("Properties of the health check", HEALTHCHECK_KEYS, &[]),
         "process": table("A process with an image of its own", PROCESS_KEYS, &[]),
         "file": table("A file or folder of this machine", FILE_KEYS, &["from", "to"]),
+        "apt": table("Debian packages and their archives", APT_KEYS, &[]),
         "check": table("The check of images", CHECK_KEYS, &[]),
         "prepare": table("A command that makes files", PREPARE_KEYS, &["name", "command", "to"]),
     });

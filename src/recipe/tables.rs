@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Recipe, RecipeError, is_signal};
 use crate::settings::{
-    CheckTable, FileTable, HealthcheckSetting, List, Places, PrepareTable, ProcessTable, Settings,
+    AptTable, CheckTable, FileTable, HealthcheckSetting, List, Places, PrepareTable, ProcessTable, Settings,
     SettingsError, Size, User,
 };
 use crate::suggest::nearest;
@@ -76,6 +76,49 @@ pub struct ResolvedCheck {
     pub max_distribution_size: Option<Size>,
 }
 
+/// Debian packages of an image, and their archives.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ResolvedApt {
+    /// Packages of an `apt:` base.
+    pub base: Vec<String>,
+    /// Packages that the target adds to an `apt:` base.
+    pub tools: Vec<String>,
+    /// True to install recommended packages.
+    pub recommends: bool,
+    /// Files of packages to leave out.
+    pub exclude: Vec<String>,
+    /// Mirrors of the archive; empty for the machine's.
+    pub mirrors: Vec<String>,
+    /// Components at the mirrors; empty for the usual ones.
+    pub components: Vec<String>,
+    /// Lines of a `sources.list`; empty for the machine's sources.
+    pub sources: Vec<String>,
+    /// Files with the keys of the archives; empty for the machine's keys.
+    pub keyrings: Vec<String>,
+    /// True to accept archives without a valid signature.
+    pub unsigned: bool,
+}
+
+impl ResolvedApt {
+    pub(super) fn resolve(table: AptTable) -> Self {
+        let AptTable { base, tools, recommends, exclude, mirrors, components, sources, keyrings, unsigned } =
+            table;
+        let items = |list: Option<List>| list.map(List::into_items).unwrap_or_default();
+        Self {
+            base: items(base),
+            tools: items(tools),
+            recommends: recommends.unwrap_or(false),
+            exclude: items(exclude),
+            mirrors: items(mirrors),
+            components: items(components),
+            sources: items(sources),
+            keyrings: items(keyrings),
+            unsigned: unsigned.unwrap_or(false),
+        }
+    }
+}
+
 impl ResolvedCheck {
     pub(super) fn resolve(table: CheckTable) -> Self {
         let CheckTable { select, ignore, build, max_layer_size, max_distribution_size } = table;
@@ -87,6 +130,14 @@ impl ResolvedCheck {
             max_distribution_size,
         }
     }
+}
+
+/// Resolves each table of a list.
+pub(super) fn resolve_each<T, R>(
+    tables: Option<Vec<T>>,
+    resolve: impl FnMut(T) -> Result<R, RecipeError>,
+) -> Result<Vec<R>, RecipeError> {
+    tables.unwrap_or_default().into_iter().map(resolve).collect()
 }
 
 /// Returns `text` as a path in the image; a relative one is below `workdir`.

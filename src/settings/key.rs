@@ -55,6 +55,8 @@ pub enum KeyGroup {
     Layers,
     /// Properties of the check.
     Check,
+    /// Packages of Debian archives.
+    Apt,
     /// Keys about other settings.
     Scope,
 }

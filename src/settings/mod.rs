@@ -19,8 +19,8 @@ pub use healthcheck::{HEALTHCHECK_KEYS, HealthcheckSetting, HealthcheckTable};
 pub use key::{Flag, Key, KeyGroup, KeyPlace, Repetition};
 use key::{SettingField, declare};
 pub use tables::{
-    CHECK_KEYS, CheckTable, FILE_KEYS, FileMode, FileTable, PREPARE_KEYS, PROCESS_KEYS, Places, Ports,
-    PrepareTable, ProcessTable,
+    APT_KEYS, AptTable, CHECK_KEYS, CheckTable, FILE_KEYS, FileMode, FileTable, PREPARE_KEYS, PROCESS_KEYS,
+    Places, Ports, PrepareTable, ProcessTable,
 };
 pub use value::{
     Bytecode, EventLoop, HttpProtocol, List, OneOrMore, Platforms, PythonRequest, Seconds, Selection,
@@ -119,7 +119,8 @@ declare! {
     /// Base image.
     base: Option<String> = "base", Image,
         flag(Flag::new("base", "REF").variable("IPO_OCI_BASE").common()
-            .details("A base is read from a registry, a layout, an archive, or a root file system (rootfs:PATH)."));
+            .details("A base is read from a registry, a layout, an archive or a root file system (rootfs:PATH), or made \
+                from Debian packages (apt:SUITE)."));
     /// Platforms.
     platform: Option<Platforms> = "platform", Image, default("this machine's"),
         flag(Flag::new("platform", "PLATFORM,…").variable("IPO_OCI_PLATFORM").common().details(
@@ -237,6 +238,12 @@ declare! {
     /// True if the process may install distributions into the environment.
     writable_environment: Option<bool> = "writable-environment", Python;
 
+    /// Debian packages to install.
+    packages: Option<List> = "packages", System, form("list of Debian packages"), default("`[]`"),
+        flag(Flag::new("apt-package", "NAME").variable("IPO_OCI_PACKAGES").repeated(Repetition::RepeatedOrCommas)
+            .help("Debian package to install"));
+    /// Debian packages of bases, and their archives.
+    apt: AptTable = "apt", System, default("see below");
     /// Parts of the standard library to omit, as patterns relative to it.
     trim: Option<List> = "trim", System, form("list of patterns");
     /// Shared libraries that are loaded at run time without a reference in an ELF header.

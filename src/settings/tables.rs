@@ -1,4 +1,4 @@
-//! Settings that are tables themselves: `files`, `prepare`, `process` and `check`.
+//! Settings that are tables themselves: `files`, `prepare`, `process`, `check` and `apt`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -80,6 +80,31 @@ declare! {
     max_distribution_size: Option<Size> = "max-distribution-size", Check;
 }
 
+declare! {
+    /// Debian packages: `[tool.ipo-oci.apt]`.
+    #[derive(Eq)]
+    pub struct AptTable with APT_KEYS;
+
+    /// Packages of an `apt:` base, the same for all targets.
+    base: Option<List> = "base", Apt, form("list of packages");
+    /// Packages that a target adds to an `apt:` base.
+    tools: Option<List> = "tools", Apt, form("list of packages"), default("`[]`");
+    /// True to install recommended packages.
+    recommends: Option<bool> = "recommends", Apt, default("`false`");
+    /// Files of packages to leave out, as patterns of absolute paths; `!` lines take files back.
+    exclude: Option<List> = "exclude", Apt, form("list of patterns");
+    /// Mirrors of the archive, tried in order.
+    mirrors: Option<List> = "mirrors", Apt, form("list of addresses"), default("the machine's");
+    /// Components of the archive at the mirrors.
+    components: Option<List> = "components", Apt, default("`main`, of Ubuntu also `universe`");
+    /// Archives in place of mirrors, as lines of a `sources.list`.
+    sources: Option<List> = "sources", Apt, form("lines of a `sources.list`"), default("the machine's");
+    /// Files with the keys of the archives, relative to the project.
+    keyrings: Option<List> = "keyrings", Apt, form("list of paths"), default("the machine's");
+    /// True to accept archives without a valid signature.
+    unsigned: Option<bool> = "unsigned", Apt, default("`false`");
+}
+
 /// The permissions of a file, written in octal: `"0640"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct FileMode(pub u32);
@@ -139,20 +164,30 @@ impl SettingField for BTreeMap<String, ProcessTable> {
     }
 }
 
-impl SettingField for CheckTable {
-    const FORM: &'static str = "table";
+/// Implements a table as a setting, which only files can have; levels are merged by key.
+macro_rules! merged_table {
+    ($($type:ty = $definition:literal;)*) => {$(
+        impl SettingField for $type {
+            const FORM: &'static str = "table";
 
-    fn schema() -> Value {
-        json!({ "$ref": "#/definitions/check" })
-    }
+            fn schema() -> Value {
+                json!({ "$ref": concat!("#/definitions/", $definition) })
+            }
 
-    fn over(self, below: Self) -> Self {
-        self.merged(below)
-    }
+            fn over(self, below: Self) -> Self {
+                self.merged(below)
+            }
 
-    fn set(&mut self, text: &str) -> Result<(), SettingsError> {
-        Err(SettingsError::value("table", text, "write it in pyproject.toml"))
-    }
+            fn set(&mut self, text: &str) -> Result<(), SettingsError> {
+                Err(SettingsError::value("table", text, "write it in pyproject.toml"))
+            }
+        }
+    )*};
+}
+
+merged_table! {
+    CheckTable = "check";
+    AptTable = "apt";
 }
 
 impl FromStr for FileMode {

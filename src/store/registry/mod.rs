@@ -16,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! [`http`] sends one request, `auth` authenticates, `session` combines both with retries; `pull`,
+//! `store::http` sends one request, `auth` authenticates, `session` combines both with retries; `pull`,
 //! `upload` and `push` build on a session. Credentials never leave their origin and never appear in
 //! errors: see [`Secret`].
 

@@ -1,0 +1,154 @@
+//! Layers of packages: written once, then taken from the cache by the digests of their packages.
+
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::AptError;
+use super::lower::LowerImage;
+use crate::base::View;
+use crate::cache::{LayerCache, Record};
+use crate::debian::install::{InstallOptions, LowerFiles, PathRules, install};
+use crate::digest::Digest;
+use crate::error::FileError;
+use crate::image::{Blob, Layer};
+use crate::layer::{self, Compression, NoWatch};
+use crate::lock::LockedDeb;
+use crate::progress::{Activity, Progress, Span, Step};
+use crate::tree::{HostFile, KeyHasher, Tree};
+
+/// A layer of packages to be made.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct PackageLayer<'a> {
+    /// The name, for messages.
+    pub name: &'a str,
+    /// The packages.
+    pub packages: &'a [LockedDeb],
+    /// The layers below, lowest first.
+    pub below: &'a [Layer],
+    /// Files to leave out, see [`InstallOptions`].
+    pub exclude: &'a [String],
+    /// The compression of the layer.
+    pub compression: Compression,
+}
+
+/// The folders of a build.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerFolders<'a> {
+    /// The cache folder.
+    pub cache: Option<&'a Path>,
+    /// The folder of this build; layers live as long as this folder.
+    pub work: &'a Path,
+}
+
+impl<'a> PackageLayer<'a> {
+    /// Makes a layer of all files of `packages`, on no other layer.
+    pub fn new(name: &'a str, packages: &'a [LockedDeb], compression: Compression) -> Self {
+        Self { name, packages, below: &[], exclude: &[], compression }
+    }
+
+    /// Sets the layers below.
+    #[must_use]
+    pub fn on(self, below: &'a [Layer]) -> Self {
+        Self { below, ..self }
+    }
+
+    /// Sets the files to leave out.
+    #[must_use]
+    pub fn without(self, exclude: &'a [String]) -> Self {
+        Self { exclude, ..self }
+    }
+
+    /// Returns the digest of everything that decides the bytes of the layer.
+    fn key(&self) -> Digest {
+        let mut key = KeyHasher::new("layer of Debian packages, 1").text(&self.compression.identity());
+        for pattern in self.exclude {
+            key = key.text(pattern);
+        }
+        key = key.number(self.packages.len() as u64);
+        for package in self.packages {
+            key = key.text(&package.sha256.to_string());
+        }
+        for layer in self.below {
+            key = key.text(&layer.diff_id.to_string());
+        }
+        key.finish()
+    }
+
+    /// Returns the layer from the cache, or makes it from the files that `download` provides in the order of
+    /// the packages.
+    pub fn make(
+        &self,
+        folders: LayerFolders<'_>,
+        download: impl FnOnce() -> Result<Vec<PathBuf>, AptError>,
+        progress: &dyn Progress,
+    ) -> Result<Layer, AptError> {
+        let key = self.key();
+        let cache = folders.cache.map(LayerCache::new);
+        let cached = || self.cached(cache.as_ref()?, &key, folders.work);
+        if let Some(layer) = cached() {
+            return Ok(layer);
+        }
+        // Another build may be making the same layer.
+        let _lock = cache.as_ref().and_then(|cache| cache.lock_build(&key));
+        if let Some(layer) = cached() {
+            return Ok(layer);
+        }
+        let files = download()?;
+        let lower = match self.below {
+            [] => None,
+            below => Some(LowerImage::of(View::of_layers(below, folders.cache, progress)?, progress)?),
+        };
+        progress.step(&Step::on(Activity::InstallPackages, self.name));
+        let span = Span::begin(progress, Activity::InstallPackages);
+        let options = InstallOptions { exclude: PathRules::new(self.exclude) };
+        let lower = lower.as_ref().map(|lower| lower as &dyn LowerFiles);
+        let installed = install(&files, lower, &options, folders.work)?;
+        drop(span);
+        installed.warnings.into_iter().for_each(|warning| progress.warn(warning));
+        let mut tree = Tree::new();
+        for entry in installed.entries {
+            tree.insert(entry)?;
+        }
+        self.write(&tree, &key, cache.as_ref(), folders.work, progress)
+    }
+
+    fn cached(&self, cache: &LayerCache, key: &Digest, work: &Path) -> Option<Layer> {
+        let record = cache.record(key)?;
+        let blob = cache.blob(record.digest, record.size)?;
+        let file = cache.hold(blob, &self.place(work, key));
+        Some(self.layer(&record, Blob::Verified { file, repository: None }))
+    }
+
+    fn write(
+        &self,
+        tree: &Tree,
+        key: &Digest,
+        cache: Option<&LayerCache>,
+        work: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Layer, AptError> {
+        progress.step(&Step::on(Activity::WriteLayer, self.name));
+        let _span = Span::begin(progress, Activity::WriteLayer);
+        let path = self.place(work, key);
+        let file = fs_err::File::create(&path).map_err(FileError::of("create", &path))?;
+        let mut sink = BufWriter::with_capacity(1 << 20, file);
+        let written = layer::write(tree, self.compression, None, &mut sink, &mut NoWatch)?;
+        sink.flush().map_err(FileError::of("write", &path))?;
+        let record = Record::new(self.name, &written, Vec::new());
+        let blob = match cache {
+            Some(cache) => cache.keep(key, key, &record, path),
+            None => Blob::Verified { file: HostFile::new(&path)?, repository: None },
+        };
+        Ok(self.layer(&record, blob))
+    }
+
+    fn place(&self, work: &Path, key: &Digest) -> PathBuf {
+        work.join(format!("{}-{}", self.name, key.hex()))
+    }
+
+    fn layer(&self, record: &Record, blob: Blob) -> Layer {
+        let Record { digest, size, diff_id, .. } = *record;
+        Layer { digest, size, diff_id, encoding: self.compression.encoding(), blob }
+    }
+}

@@ -1,0 +1,32 @@
+//! Debian packages in a build without the feature `apt`: errors.
+
+use super::package_inputs::{PackageInputs, PackageSets};
+use super::{BuildError, Builder};
+use crate::base::{AptSuite, BaseReference, View};
+use crate::image::Image;
+use crate::progress::Progress;
+
+#[allow(clippy::unused_self)] // The interface of the feature.
+impl Builder {
+    /// Resolves no packages.
+    ///
+    /// # Errors
+    /// If the project names packages.
+    pub fn resolve_packages(&self, _: &dyn Progress) -> Result<PackageSets, BuildError> {
+        let recipe = self.resolve()?;
+        let is_made = matches!(recipe.base.parse::<BaseReference>()?, BaseReference::Apt(_));
+        if is_made || !recipe.packages.is_empty() { Err(BuildError::NoApt) } else { Ok(Vec::new()) }
+    }
+
+    pub(super) fn packages_base(&self, _: &AptSuite, _: PackageInputs<'_>) -> Result<Image, BuildError> {
+        Err(BuildError::NoApt)
+    }
+
+    pub(super) fn packages_on_scratch(&self, _: PackageInputs<'_>) -> Result<Image, BuildError> {
+        Err(BuildError::NoApt)
+    }
+
+    pub(super) fn packages_on(&self, _: Image, _: &View, _: PackageInputs<'_>) -> Result<Image, BuildError> {
+        Err(BuildError::NoApt)
+    }
+}

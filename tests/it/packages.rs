@@ -1,0 +1,234 @@
+//! Bases and layers of Debian packages: `--base apt:SUITE` and the setting `packages`, from the mirror of this machine's
+//! apt.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ipo_oci::store;
+
+use crate::support::engine::Engine;
+use crate::support::layout::Layout;
+use crate::support::{Outcome, Project, Venv, copy_folder, ipo_oci, output_of, requires, run, target_dir};
+use test_macros::test;
+
+const SERVICE: &str = r#"
+import http.server
+import sys
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(sys.version.encode())
+
+
+http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+"#;
+
+const SETTINGS: &str = r#"
+[project]
+name = "service"
+version = "1"
+
+[tool.ipo-oci]
+base = "apt:bookworm"
+entrypoint = ["{python}", "/app/main.py"]
+port = 8000
+healthcheck = "/health"
+stop-signal = "SIGINT"
+"#;
+
+/// The cache of all tests of this module: packages are downloaded once.
+fn cache() -> PathBuf {
+    target_dir().join("apt-cache")
+}
+
+/// Returns a project on a base of packages, with an environment of the system's Python.
+fn project(settings: &str) -> Project {
+    let project = Project::of(&[("pyproject.toml", &format!("{SETTINGS}{settings}")), ("main.py", SERVICE)]);
+    let venv = project.path().join(".venv");
+    output_of("/usr/bin/python3", ["-m", "venv", "--without-pip", venv.to_str().expect("UTF-8")]);
+    project
+}
+
+/// Runs `ipo-oci build` with the common cache.
+#[track_caller]
+fn try_build(project: &Project, arguments: &[&str]) -> Outcome {
+    let mut command = project.command("build");
+    run(command.arg("--cache-dir").arg(cache()).args(arguments))
+}
+
+fn lock(project: &Project, arguments: &[&str]) -> Outcome {
+    run(project.command("lock").arg("--cache-dir").arg(cache()).args(arguments))
+}
+
+/// Unpacks the merged files of an image with umoci.
+fn unpacked(project: &Project, tag: &str) -> PathBuf {
+    requires("umoci");
+    let bundle = project.beside(tag);
+    let image = format!("{}:{tag}", project.path().join("dist/image").display());
+    output_of("umoci", ["unpack", "--rootless", "--image", &image, bundle.to_str().expect("UTF-8")]);
+    bundle.join("rootfs")
+}
+
+/// Lists the packages of a root file system with dpkg: `NAME VERSION`.
+fn installed(root: &Path) -> BTreeSet<String> {
+    let root = format!("--root={}", root.display());
+    let text = output_of("dpkg-query", [&root, "--show", "--showformat=${Package} ${Version}\\n"]);
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Lists the packages of a lock: `NAME VERSION`.
+fn locked(project: &Project) -> BTreeSet<String> {
+    let lock: toml::Table = project.read("ipo-oci.lock").parse().expect("TOML");
+    let sets = lock["apt"].as_array().expect("sets").iter();
+    let packages = sets.flat_map(|set| set["packages"].as_array().expect("packages"));
+    let text = |package: &toml::Value, key: &str| package[key].as_str().expect("a text").to_owned();
+    packages.map(|package| format!("{} {}", text(package, "name"), text(package, "version"))).collect()
+}
+
+#[test]
+fn a_base_of_packages_runs_the_service_and_has_the_locked_packages() {
+    let project = project("");
+    lock(&project, &[]).success();
+    let first = project.read("ipo-oci.lock");
+    lock(&project, &["--check"]).success();
+    lock(&project, &[]).success();
+    assert_eq!(project.read("ipo-oci.lock"), first);
+
+    try_build(&project, &["--locked", "-t", "service:1"]).success();
+    let root = unpacked(&project, "1");
+    let runtime = installed(&root);
+    assert!(runtime.iter().any(|package| package.starts_with("python3.11-minimal ")), "{runtime:?}");
+    assert!(runtime.is_subset(&locked(&project)));
+    for shell in ["bin/sh", "bin/bash"] {
+        assert!(!root.join(shell).exists(), "{shell}");
+    }
+    let audit = run(Command::new("dpkg").arg(format!("--root={}", root.display())).arg("--audit")).success();
+    assert_eq!(audit.text(), "");
+    let image = project.path().join("dist/image");
+    let outcome = run(ipo_oci().arg("test").arg(format!("oci:{}:1", image.display()))).success();
+    assert!(outcome.text().contains("✓ healthy"), "{}", outcome.text());
+}
+
+#[test]
+fn targets_share_the_base_and_builds_repeat_it() {
+    let project = project("");
+    let layers = |cache: &Path, target: &str| -> Vec<String> {
+        let mut command = project.command("build");
+        run(command.arg("--cache-dir").arg(cache).args(["--target", target])).success();
+        let layout = Layout::open(project.path().join("dist/image"));
+        let image = match target {
+            "runtime" => layout.image("latest"),
+            other => layout.image(&format!("latest-{other}")),
+        };
+        image.layers().iter().map(|layer| layer["digest"].as_str().expect("a digest").to_owned()).collect()
+    };
+    lock(&project, &[]).success();
+    let runtime = layers(&cache(), "runtime");
+    let dev = layers(&cache(), "dev");
+    assert_eq!(runtime[0], dev[0]);
+    assert_ne!(runtime[1], dev[1], "the tools of the target");
+    // Another machine: the packages are the same, and nothing else is.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    copy_folder(&cache().join("apt"), &elsewhere.path().join("apt"));
+    assert_eq!(layers(elsewhere.path(), "dev"), dev);
+    // A locked base is made without a network, once its packages are there.
+    try_build(&project, &["--locked", "--offline"]).success();
+}
+
+#[test]
+fn packages_are_added_to_scratch_and_to_an_image() {
+    let project = project("packages = ['libmagic1']\n");
+    project.write("pyproject.toml", &project.read("pyproject.toml").replace("apt:bookworm", "scratch"));
+    try_build(&project, &["-t", "service:scratch"]).success();
+    let scratch = unpacked(&project, "scratch");
+    assert!(scratch.join("usr/lib/file/magic.mgc").is_file());
+    assert!(installed(&scratch).iter().any(|package| package.starts_with("libmagic1 ")));
+
+    let base = format!("rootfs:{}", crate::support::base::debian().display());
+    try_build(&project, &["--base", &base, "-t", "service:image"]).success();
+    let image = unpacked(&project, "image");
+    assert!(image.join("usr/lib/file/magic.mgc").is_file());
+    let all = installed(&image);
+    assert!(all.iter().any(|package| package.starts_with("libmagic-mgc ")), "{all:?}");
+    assert!(all.iter().any(|package| package.starts_with("perl-base ")), "the base's own: {all:?}");
+    // Packages of the base are not installed again.
+    let libc = image.join("var/lib/dpkg/info/libc6:amd64.list");
+    assert!(fs_err::read_to_string(libc).expect("a list").contains("libc.so.6"));
+}
+
+#[test]
+fn a_package_that_the_suite_lacks_is_an_error_with_similar_names() {
+    let project = project("packages = ['libmagic2']\n");
+    let outcome = try_build(&project, &[]);
+    let outcome = outcome.exits_with(1);
+    assert!(outcome.stderr.contains("libmagic2"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("libmagic1"), "{}", outcome.stderr);
+    assert!(!project.path().join("dist").exists());
+
+    project.write("pyproject.toml", &SETTINGS.replace("apt:bookworm", "apt:bookwurm"));
+    let outcome = try_build(&project, &[]).exits_with(1);
+    assert!(outcome.stderr.contains("bookwurm"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_set_that_is_not_locked_is_an_error() {
+    let project = project("");
+    let outcome = try_build(&project, &["--locked"]).exits_with(1);
+    assert!(outcome.stderr.contains("ipo-oci lock"), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_builder_compiles_an_extension_and_dev_has_a_shell() {
+    let engine = Engine::find();
+    let project = project("");
+    let archive = |target: &str| project.beside(&format!("{target}.tar")).display().to_string();
+    for target in ["builder", "dev"] {
+        let output = format!("docker-archive:{}", archive(target));
+        let tag = format!("ipo-oci-test/apt:{target}");
+        try_build(&project, &["--target", target, "-t", &tag, "-o", &output]).success();
+        engine.docker(&["load", "--input", &archive(target)]).success();
+    }
+    let extension = "import pathlib, subprocess, sys, sysconfig\n\
+        source = '#include <Python.h>\\nstatic struct PyModuleDef d = {PyModuleDef_HEAD_INIT, \"own\", 0, -1, 0};\\n\
+        PyMODINIT_FUNC PyInit_own(void) { return PyModule_Create(&d); }\\n'\n\
+        pathlib.Path('/tmp/own.c').write_text(source)\n\
+        include = sysconfig.get_path('include')\n\
+        subprocess.run(['cc', '-shared', '-fPIC', '-I', include, '-o', '/tmp/own.so', '/tmp/own.c'], check=True)\n\
+        sys.path.insert(0, '/tmp')\nimport own\nprint('compiled', own.__name__)";
+    let run_in = |image: &str, words: &[&str]| {
+        let arguments = [&["run", "--rm", "--network", "none", "--entrypoint", words[0], image], &words[1..]];
+        engine.docker(&arguments.concat()).success()
+    };
+    let outcome = run_in("ipo-oci-test/apt:builder", &["/app/.venv/bin/python", "-c", extension]);
+    assert!(outcome.text().contains("compiled own"), "{}", outcome.text());
+    let tools = "id -u; ls / | head -3; ps | head -1; curl --version | head -1; strace -V | head -1; gdb --version | head -1; dpkg -l | tail -1";
+    let outcome = run_in("ipo-oci-test/apt:dev", &["/bin/bash", "-ec", tools]);
+    assert!(outcome.text().starts_with("1000\n"), "{}", outcome.text());
+}
+
+#[test]
+fn the_example_is_small_and_healthy_on_a_base_of_packages() {
+    let engine = Engine::find();
+    let project = Project::example_as("agencyos", &Venv::of_the_system());
+    let archive = project.beside("image.tar");
+    let output = format!("docker-archive:{}", archive.display());
+    let venv = Venv::of_the_system();
+    let venv = venv.path().to_str().expect("UTF-8");
+    let arguments =
+        ["--base", "apt:bookworm", "--venv", venv, "-t", "ipo-oci-test/apt:agencyos", "-o", &output];
+    try_build(&project, &[&arguments[..], &["-o", "oci:image", "--max-size", "160MB"]].concat()).success();
+    engine.docker(&["load", "--input", archive.to_str().expect("UTF-8")]).success();
+    let container = engine.start(&["ipo-oci-test/apt:agencyos"]);
+    container.wait_healthy();
+    assert_eq!(container.stop(), 0);
+    let image = store::open_image(
+        &format!("oci:{}", project.path().join("image").display()).parse().expect("a reference"),
+        None,
+        &store::Access::default(),
+    );
+    assert!(image.is_ok());
+}
