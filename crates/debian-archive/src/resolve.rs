@@ -3,8 +3,8 @@
 //! Each name has one candidate: the highest version of all suites, or the version that the request names. As apt does,
 //! a resolution never takes another version than the candidate.
 //!
-//! Two searches follow each other. [`marker`] is apt's own, `pkgDepCache::MarkInstall`, and decides the same between
-//! alternatives and providers of a virtual package. If its set has a conflict, [`solver`] searches for a set without one
+//! Two searches follow each other. `marker` is apt's own, `pkgDepCache::MarkInstall`, and decides the same between
+//! alternatives and providers of a virtual package. If its set has a conflict, `solver` searches for a set without one
 //! by SAT (`resolvo`); alone, the solver takes other providers than apt, since it decides where the choice is smallest.
 //!
 //! Differences to apt: phased updates of Ubuntu are taken always, since an image is no machine of a phase; installed
