@@ -26,7 +26,7 @@ use crate::platform::Platform;
 use crate::progress::{Activity, Progress, Span, Step};
 use crate::python::{PythonVersion, Venv};
 use crate::recipe::Recipe;
-use crate::tree::{Content, HostFile, KeyHasher};
+use crate::tree::{Content, HostFile, ImagePath, KeyHasher};
 
 /// `PATH` of Debian's images.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -428,7 +428,14 @@ fn installed_in(view: &View, base: &str) -> Result<(String, Vec<Installed>), Bui
     let mut texts =
         ["etc/os-release", "usr/lib/os-release"].iter().filter_map(|path| view.retained_text(path));
     let suite = texts.find_map(suite_of).ok_or_else(|| AptError::NoSuite(base.to_owned()))?;
-    let status = view.retained_text("var/lib/dpkg/status").unwrap_or_default();
+    let mut status = view.retained_text("var/lib/dpkg/status").unwrap_or_default().to_owned();
+    // One file a package, the convention of distroless.
+    let folder = ImagePath::new("var/lib/dpkg/status.d")?;
+    let files = view.children(&folder).filter(|(path, _)| !path.as_str().ends_with(".md5sums"));
+    for text in files.filter_map(|(path, _)| view.retained_text(path.as_str())) {
+        status.push_str("\n\n");
+        status.push_str(text);
+    }
     Ok((suite, parse_status(status.as_bytes()).map_err(AptError::Status)?))
 }
 

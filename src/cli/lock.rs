@@ -59,6 +59,12 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
                 return Err(LockError::NotInLock { reference, path }.into());
             }
         }
+        for base in &arguments.remove {
+            let suite = base.strip_prefix("apt:");
+            if suite.is_some_and(|suite| !lock.remove_packages(suite)) {
+                return Err(LockError::NotInLock { reference: base.clone(), path }.into());
+            }
+        }
         return Ok(lock.write(&path)?);
     }
     let of_project = project_bases(arguments)?;
@@ -121,14 +127,24 @@ impl LockArguments {
     /// Resolves the packages of the project, and of the `apt:` bases that `--base` names or named.
     fn lock_packages(&self, lock: &mut Lock, terminal: &Terminal) -> Result<Vec<Change>, Failure> {
         let is_named = |set: &LockedPackages| set.reason == LockReason::Named;
-        let locked = lock.package_sets().filter(|(_, set)| is_named(set));
-        let mut named: BTreeSet<String> = locked.map(|(key, _)| format!("apt:{}", key.suite)).collect();
-        named.extend(self.base.iter().filter(|base| base.starts_with("apt:")).cloned());
+        let asked: BTreeSet<String> =
+            self.base.iter().filter(|base| base.starts_with("apt:")).cloned().collect();
         let mut sets = BTreeMap::new();
-        for base in named.iter().map(Some).chain([None]) {
+        let bases: Vec<Option<String>> = if self.base.is_empty() {
+            let locked = lock.package_sets().filter(|(_, set)| is_named(set));
+            let named: BTreeSet<String> = locked.map(|(key, _)| format!("apt:{}", key.suite)).collect();
+            named.into_iter().map(Some).chain([None]).collect()
+        } else {
+            // All other entries stay.
+            let is_asked = |suite: &str| asked.contains(&format!("apt:{suite}"));
+            let kept = lock.package_sets().filter(|(key, set)| !(is_named(set) && is_asked(&key.suite)));
+            sets.extend(kept.map(|(key, set)| (key.clone(), set.clone())));
+            asked.into_iter().map(Some).collect()
+        };
+        for base in &bases {
             for target in Target::ALL {
                 let mut settings = Settings::default();
-                settings.base = base.cloned();
+                settings.base.clone_from(base);
                 let builder = Builder::from_project(&self.context)?
                     .access(self.access.access())
                     .target(target)
@@ -136,7 +152,9 @@ impl LockArguments {
                 for platform in self.platforms_of_packages(lock, &builder.resolve()?) {
                     let found = builder.clone().platform(platform).resolve_packages(terminal)?;
                     let reason = if base.is_some() { LockReason::Named } else { LockReason::Project };
-                    sets.extend(found.into_iter().map(|(key, set)| (key, LockedPackages::new(set, reason))));
+                    for (key, packages) in found {
+                        sets.insert(key, LockedPackages::new(packages, reason));
+                    }
                 }
             }
         }

@@ -126,6 +126,13 @@ impl Lock {
         self.packages.iter()
     }
 
+    /// Removes the sets of a suite that were locked by name. Returns false if there are none.
+    pub fn remove_packages(&mut self, suite: &str) -> bool {
+        let before = self.packages.len();
+        self.packages.retain(|key, set| key.suite != suite || set.reason != LockReason::Named);
+        self.packages.len() < before
+    }
+
     /// Replaces all sets of packages, and returns the changes by package.
     pub fn replace_packages(&mut self, sets: BTreeMap<PackageSetKey, LockedPackages>) -> Vec<Change> {
         let old = by_name(&std::mem::replace(&mut self.packages, sets));

@@ -232,3 +232,18 @@ fn the_example_is_small_and_healthy_on_a_base_of_packages() {
     );
     assert!(image.is_ok());
 }
+
+#[test]
+fn locking_one_base_keeps_the_sets_of_others() {
+    let project = project("");
+    lock(&project, &[]).success();
+    let own = project.read("ipo-oci.lock");
+    lock(&project, &["--base", "apt:trixie"]).success();
+    let both = project.read("ipo-oci.lock");
+    assert!(both.contains("suite = 'trixie'") && both.contains("named = true"), "{both}");
+    lock(&project, &["--check"]).success();
+    lock(&project, &["--remove", "apt:trixie"]).success();
+    assert_eq!(project.read("ipo-oci.lock"), own);
+    let outcome = lock(&project, &["--remove", "apt:trixie"]).exits_with(1);
+    assert!(outcome.stderr.contains("apt:trixie"), "{}", outcome.stderr);
+}

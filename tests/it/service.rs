@@ -198,10 +198,13 @@ fn source_imported_by_any_command_has_to_compile() {
         ("[\"{venv}/bin/celery\", \"-A\", \"pkg.tasks\", \"worker\"]", "pkg/tasks.py"),
         ("[\"{venv}/bin/gunicorn\", \"pkg.wsgi\"]", "pkg/wsgi.py"),
     ] {
-        let files = [("pkg/__init__.py", ""), ("pkg/old.py", OLD), (file, "import pkg.old\n")];
+        // gunicorn serves the attribute `application`.
+        let importing = |module: &str| format!("import {module}\napplication = None\n");
+        let text = importing("pkg.old");
+        let files = [("pkg/__init__.py", ""), ("pkg/old.py", OLD), (file, &text)];
         let own = project(&["celery", "gunicorn"], &files, &format!("entrypoint = {entrypoint}"));
         refuses(&own.try_build(&[]), &["pkg/old.py", "line 3", file]);
-        own.write(file, "import os\n");
+        own.write(file, &importing("os"));
         own.build(&[]);
     }
 }
