@@ -13,6 +13,7 @@ use crate::debian::install::InstallError;
 use crate::digest::Digest;
 use crate::error::{Advice, FileError};
 use crate::layer::LayerError;
+use crate::lock::LockError;
 use crate::platform::Platform;
 use crate::store::registry::RegistryError;
 use crate::suggest;
@@ -161,7 +162,7 @@ pub enum AptError {
     #[error("cannot parse `sources`")]
     SettingsSources(#[source] SourcesError),
     /// A system without the suites of Debian or Ubuntu.
-    #[error("cannot install Debian packages on {0}: it is no Debian or Ubuntu")]
+    #[error("cannot install Debian packages on {0}: neither Debian nor Ubuntu")]
     NoSuite(String),
     /// A platform that Debian has no architecture for.
     #[error("cannot install Debian packages for {0}: Debian has no such architecture")]
@@ -169,6 +170,9 @@ pub enum AptError {
     /// An invalid database of installed packages.
     #[error("cannot read var/lib/dpkg/status of the base")]
     Status(#[source] IndexError),
+    /// Packages that are not locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// Packages that cannot be installed together.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -260,6 +264,7 @@ impl Advice for AptError {
             Self::NoSuite(_) => "set base = \"apt:bookworm\", or name an image of Debian or Ubuntu".to_owned(),
             Self::Platform(_) => "build for another platform, or name an image as the base".to_owned(),
             Self::Status(_) => "check the base: `dpkg --audit` reports the same problem".to_owned(),
+            Self::Lock(error) => return error.help(),
             Self::Resolve(error) => resolve_help(error).to_owned(),
             Self::Install(error) => return error.help(),
             Self::Content(error) => return error.help(),

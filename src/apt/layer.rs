@@ -7,13 +7,13 @@ use super::AptError;
 use super::lower::LowerImage;
 use crate::base::View;
 use crate::cache::{LayerCache, Record};
-use crate::debian::install::{InstallOptions, LowerFiles, PathRules, install};
+use crate::debian::install::{InstallOptions, InstalledPackages, LowerFiles, PathRules, install};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::{Blob, Layer};
 use crate::layer::{self, Compression, NoWatch};
 use crate::lock::LockedDeb;
-use crate::progress::{Activity, Progress, Span, Step};
+use crate::progress::{Activity, Progress, Span, Step, Warning};
 use crate::tree::{HostFile, KeyHasher, Tree};
 
 /// A layer of packages to be made.
@@ -85,7 +85,7 @@ impl<'a> PackageLayer<'a> {
     ) -> Result<Layer, AptError> {
         let key = self.key();
         let cache = folders.cache.map(LayerCache::new);
-        let cached = || self.cached(cache.as_ref()?, &key, folders.work);
+        let cached = || self.cached(cache.as_ref()?, &key, folders.work, progress);
         if let Some(layer) = cached() {
             return Ok(layer);
         }
@@ -103,21 +103,39 @@ impl<'a> PackageLayer<'a> {
         let span = Span::begin(progress, Activity::InstallPackages);
         let options = InstallOptions { exclude: PathRules::new(self.exclude) };
         let lower = lower.as_ref().map(|lower| lower as &dyn LowerFiles);
-        let installed = install(&files, lower, &options, folders.work)?;
+        let contents = tempfile::tempdir_in(folders.work).map_err(FileError::of("write in", folders.work))?;
+        let InstalledPackages { entries, warnings } = install(&files, lower, &options, contents.path())?;
         drop(span);
-        installed.warnings.into_iter().for_each(|warning| progress.warn(warning));
         let mut tree = Tree::new();
-        for entry in installed.entries {
+        for entry in entries {
             tree.insert(entry)?;
         }
-        self.write(&tree, &key, cache.as_ref(), folders.work, progress)
+        let layer = self.write(&tree, &key, cache.as_ref(), folders.work, progress)?;
+        if let Some(cache) = &cache {
+            cache.keep_cached_plan(&warnings_key(&key), &[layer.digest], &warnings);
+        }
+        for warning in warnings {
+            progress.warn(warning);
+        }
+        Ok(layer)
     }
 
-    fn cached(&self, cache: &LayerCache, key: &Digest, work: &Path) -> Option<Layer> {
+    /// Returns the cached layer, and repeats its warnings.
+    fn cached(
+        &self,
+        cache: &LayerCache,
+        key: &Digest,
+        work: &Path,
+        progress: &dyn Progress,
+    ) -> Option<Layer> {
         let record = cache.record(key)?;
         let blob = cache.blob(record.digest, record.size)?;
+        let warnings: Vec<Warning> = cache.cached_plan(&warnings_key(key))?;
+        for warning in warnings {
+            progress.warn(warning);
+        }
         let file = cache.hold(blob, &self.place(work, key));
-        Some(self.layer(&record, Blob::Verified { file, repository: None }))
+        Some(record.layer(self.compression, Blob::Verified { file, repository: None }))
     }
 
     fn write(
@@ -140,15 +158,15 @@ impl<'a> PackageLayer<'a> {
             Some(cache) => cache.keep(key, key, &record, path),
             None => Blob::Verified { file: HostFile::new(&path)?, repository: None },
         };
-        Ok(self.layer(&record, blob))
+        Ok(record.layer(self.compression, blob))
     }
 
     fn place(&self, work: &Path, key: &Digest) -> PathBuf {
         work.join(format!("{}-{}", self.name, key.hex()))
     }
+}
 
-    fn layer(&self, record: &Record, blob: Blob) -> Layer {
-        let Record { digest, size, diff_id, .. } = *record;
-        Layer { digest, size, diff_id, encoding: self.compression.encoding(), blob }
-    }
+/// Returns the key of the warnings of a layer.
+fn warnings_key(layer: &Digest) -> Digest {
+    KeyHasher::new("warnings of Debian packages").text(&layer.to_string()).finish()
 }

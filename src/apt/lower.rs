@@ -3,12 +3,25 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use debian_archive::index::{Installed, parse_status};
+
 use super::AptError;
+use super::system::{OS_RELEASE, suite_of};
 use crate::base::{ContentKey, FoundContent, NodeKind, View, WantedContent, read_contents};
 use crate::debian::install::{LowerFiles, LowerNode};
 use crate::image::Layer;
 use crate::progress::Progress;
 use crate::tree::ImagePath;
+
+/// Returns the suite and the packages of an image; no suite if the image is neither Debian nor Ubuntu.
+pub fn installed_in(view: &View) -> Result<(Option<String>, Vec<Installed>), AptError> {
+    let suite = OS_RELEASE.iter().filter_map(|path| view.retained_text(path)).find_map(suite_of);
+    let mut installed = Vec::new();
+    for text in view.package_databases() {
+        installed.extend(parse_status(text.as_bytes()).map_err(AptError::Status)?);
+    }
+    Ok((suite, installed))
+}
 
 /// The largest file read of the layers below, in bytes: dpkg's `status` of a large system has 10 MB.
 const LIMIT: u64 = 64 << 20;

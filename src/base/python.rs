@@ -169,19 +169,25 @@ impl View {
         Some(digits.to_owned())
     }
 
-    /// Returns the packages in dpkg's database: one file, or one for each package as in distroless
-    /// images.
+    /// Returns the packages in dpkg's database.
     pub fn packages(&self) -> Vec<Package> {
-        let mut packages =
-            self.retained_text("var/lib/dpkg/status").map(debian::packages_in).unwrap_or_default();
-        let Ok(directory) = ImagePath::new("var/lib/dpkg/status.d") else { return packages };
-        for (path, _) in self.children(&directory) {
-            let Some(text) = self.retained_text(path.as_str()) else { continue };
+        let mut packages = Vec::new();
+        for text in self.package_databases() {
             let installed = format!("Status: install ok installed\n{}", text.trim_start());
-            let text = if text.contains("Status:") { text } else { &installed };
-            packages.extend(debian::packages_in(text));
+            packages.extend(debian::packages_in(if text.contains("Status:") { text } else { &installed }));
         }
         packages
+    }
+
+    /// Returns the files of dpkg's database with packages: one, or in distroless images one for each package, without
+    /// `Status`.
+    pub(crate) fn package_databases(&self) -> Vec<&str> {
+        let mut texts: Vec<&str> = self.retained_text("var/lib/dpkg/status").into_iter().collect();
+        if let Ok(directory) = ImagePath::new("var/lib/dpkg/status.d") {
+            let files = self.children(&directory).filter(|(path, _)| !path.as_str().ends_with(".md5sums"));
+            texts.extend(files.filter_map(|(path, _)| self.retained_text(path.as_str())));
+        }
+        texts
     }
 }
 

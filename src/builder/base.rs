@@ -45,22 +45,22 @@ impl Builder {
         let wanted = self.target_platform(recipe);
         let packages = PackageInputs { recipe, platform: &wanted, environment, work, progress };
         let reference = recipe.base.parse::<BaseReference>()?;
-        let reads_image = matches!(reference, BaseReference::Image(_) | BaseReference::Rootfs(_));
-        let (image, name) = match reference {
+        let (image, name) = match &reference {
             BaseReference::Scratch if wanted != Platform::of_this_program() => {
                 return Err(BuildError::NoInterpreterFor(wanted));
             }
             BaseReference::Scratch if recipe.packages.is_empty() => return Ok(None),
-            BaseReference::Scratch => (self.packages_on_scratch(packages)?, None),
-            BaseReference::Apt(suite) => (self.packages_base(&suite, packages)?, None),
+            BaseReference::Scratch | BaseReference::Apt(_) => {
+                (self.install_packages(&reference, None, packages)?, None)
+            }
             BaseReference::Rootfs(path) => {
-                let path = self.resolve_path(&path);
+                let path = self.resolve_path(path);
                 progress.step(&Step::on(Activity::ReadImage, path.display().to_string()));
                 (base::rootfs(&path, work, self.cache.as_deref(), recipe.compression, progress)?, None)
             }
             BaseReference::Image(reference) => {
                 progress.step(&Step::on(Activity::ReadImage, reference.to_string()));
-                self.base_image(&reference, &wanted)?
+                self.base_image(reference, &wanted)?
             }
         };
         if !wanted.runs(&image.platform) {
@@ -71,13 +71,22 @@ impl Builder {
             });
         }
         let view_of = |image: &Image| View::of(image, self.cache.as_deref(), progress);
-        let mut view = view_of(&image)?;
-        let mut image = image;
-        if reads_image && !recipe.packages.is_empty() {
-            image = self.packages_on(image, &view, packages)?;
-            view = view_of(&image)?;
+        let view = view_of(&image)?;
+        let is_of_others = matches!(reference, BaseReference::Image(_) | BaseReference::Rootfs(_));
+        if is_of_others && !recipe.packages.is_empty() {
+            let image = self.install_packages(&reference, Some((image, &view)), packages)?;
+            let view = view_of(&image)?;
+            return Ok(Some(ResolvedBase::new(image, Arc::new(view), name)));
         }
         Ok(Some(ResolvedBase::new(image, Arc::new(view), name)))
+    }
+
+    /// Returns the lock of the project.
+    pub(super) fn read_lock(&self) -> Result<Option<Lock>, BuildError> {
+        match &self.given_lock {
+            Some(lock) => Ok(Some(lock.clone())),
+            None => Ok(Lock::read(&self.root.join(lock::FILE_NAME))?),
+        }
     }
 
     /// Resolves the path of a base: a flag is relative to the current directory, a setting to the
@@ -115,7 +124,7 @@ impl Builder {
         reference: &Reference,
         wanted: &Platform,
     ) -> Result<(Image, Option<(String, Digest)>), BuildError> {
-        let lock = Lock::read(&self.root.join(lock::FILE_NAME))?;
+        let lock = self.read_lock()?;
         let locked = self.lock.choose(lock.as_ref(), &reference.to_string(), wanted)?;
         let access = self.resolved_access()?;
         let (image, digest) = if let Some((base, image)) = locked {

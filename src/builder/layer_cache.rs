@@ -229,7 +229,7 @@ impl<'a> LayerReuser<'a> {
             Blob::Verified { file, .. } => Blob::Verified { file, repository: fetched.repository },
             blob => blob,
         };
-        let layer = layer_of(&record, writing.compression, blob);
+        let layer = record.layer(writing.compression, blob);
         self.store_quick_record(task, writing, key, record.clone(), &seen);
         self.save_file_digests(self.contents(task), task, &contents.known);
         self.upload(layer, LayerOrigin::Remote, seen, (key, record), false, writing.progress)
@@ -337,12 +337,7 @@ pub(super) fn linked_layer(
     place: &Path,
 ) -> Option<Layer> {
     let blob = cache.hold(cache.blob(record.digest, record.size)?, place);
-    Some(layer_of(record, compression, Blob::Verified { file: blob, repository: None }))
-}
-
-fn layer_of(record: &Record, compression: Compression, blob: Blob) -> Layer {
-    let Record { digest, size, diff_id, .. } = *record;
-    Layer { digest, size, diff_id, encoding: compression.encoding(), blob }
+    Some(record.layer(compression, Blob::Verified { file: blob, repository: None }))
 }
 
 fn files(tree: &Tree) -> impl Iterator<Item = &Entry> {

@@ -68,7 +68,7 @@ pub use ignore_defaults::with_ignore_rules;
 pub use layer_job::LayerOrigin;
 pub use multi_platform::BuiltSet;
 pub use options::{LayerReuse, ProcessSelection, Provisioning, TagForm};
-pub use package_inputs::{PackageSet, PackageSets};
+pub use package_inputs::PackageSets;
 pub use prepare::{PrepareError, Preparing};
 
 #[doc(inline)]
@@ -82,7 +82,7 @@ use warning_recorder::WarningRecorder;
 use crate::cache::{LayerCache, RemoteCache, gc};
 use crate::error::FileError;
 use crate::image::{Format, HistoryLine, Layer};
-use crate::lock::Policy;
+use crate::lock::{Lock, Policy};
 use crate::plan::{ExtraLayer, Plan};
 use crate::platform::Platform;
 use crate::progress::Progress;
@@ -126,6 +126,7 @@ pub struct Builder {
     platform: Option<Platform>,
     processes: ProcessSelection,
     lock: Policy,
+    given_lock: Option<Lock>,
     format: Format,
 }
 
@@ -170,6 +171,7 @@ impl Builder {
             platform: None,
             processes: ProcessSelection::default(),
             lock: Policy::default(),
+            given_lock: None,
             format: Format::default(),
         })
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Builder, IgnoreSource, ImageCheck, Preparing};
 use crate::cache::RemoteCache;
 use crate::image::{Format, HistoryLine, Layer};
-use crate::lock::Policy;
+use crate::lock::{Lock, Policy};
 use crate::plan::ExtraLayer;
 use crate::platform::Platform;
 use crate::recipe::Target;
@@ -96,6 +96,13 @@ impl Builder {
     #[must_use]
     pub fn ignore(mut self, source: IgnoreSource) -> Self {
         self.ignore = source;
+        self
+    }
+
+    /// Sets the lock. Default: `ipo-oci.lock` in the project's directory.
+    #[must_use]
+    pub fn with_lock(mut self, lock: Lock) -> Self {
+        self.given_lock = Some(lock);
         self
     }
 

@@ -7,11 +7,8 @@ use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 
-/// The resolved packages of an image, by layer.
-pub type PackageSets = Vec<PackageSet>;
-
-/// The packages of one layer, with the question that they answer.
-pub type PackageSet = (PackageSetKey, Vec<LockedDeb>);
+/// The resolved packages of an image, by layer, each set with the question that it answers.
+pub type PackageSets = Vec<(PackageSetKey, Vec<LockedDeb>)>;
 
 /// The inputs of package layers.
 #[derive(Clone, Copy)]

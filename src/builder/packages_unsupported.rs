@@ -2,7 +2,7 @@
 
 use super::package_inputs::{PackageInputs, PackageSets};
 use super::{BuildError, Builder};
-use crate::base::{AptSuite, BaseReference, View};
+use crate::base::{BaseReference, View};
 use crate::image::Image;
 use crate::progress::Progress;
 
@@ -18,15 +18,12 @@ impl Builder {
         if is_made || !recipe.packages.is_empty() { Err(BuildError::NoApt) } else { Ok(Vec::new()) }
     }
 
-    pub(super) fn packages_base(&self, _: &AptSuite, _: PackageInputs<'_>) -> Result<Image, BuildError> {
-        Err(BuildError::NoApt)
-    }
-
-    pub(super) fn packages_on_scratch(&self, _: PackageInputs<'_>) -> Result<Image, BuildError> {
-        Err(BuildError::NoApt)
-    }
-
-    pub(super) fn packages_on(&self, _: Image, _: &View, _: PackageInputs<'_>) -> Result<Image, BuildError> {
+    pub(super) fn install_packages(
+        &self,
+        _: &BaseReference,
+        _: Option<(Image, &View)>,
+        _: PackageInputs<'_>,
+    ) -> Result<Image, BuildError> {
         Err(BuildError::NoApt)
     }
 }

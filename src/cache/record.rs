@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::layer::WrittenLayer;
+use crate::image::{Blob, Layer};
+use crate::layer::{Compression, WrittenLayer};
 use crate::tree::{OwnedBytes, Owner};
 
 /// A built layer: its blob, and the owners of its bytes for the size report.
@@ -56,6 +57,12 @@ impl Record {
             archive_size: written.archive_size,
             owners,
         }
+    }
+
+    /// Returns the layer whose bytes are in `blob`.
+    pub(crate) fn layer(&self, compression: Compression, blob: Blob) -> Layer {
+        let Self { digest, size, diff_id, .. } = *self;
+        Layer { digest, size, diff_id, encoding: compression.encoding(), blob }
     }
 
     /// Returns whether both records describe the same bytes; names may differ.

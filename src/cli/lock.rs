@@ -98,10 +98,6 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
     if arguments.base.is_empty() {
         changes.extend(lock.retain(&references.iter().cloned().collect::<Vec<_>>()));
     }
-    if !arguments.check && (there.is_some() || !references.is_empty()) {
-        // The packages of a base follow from the image that is locked now.
-        lock.write(&path)?;
-    }
     changes.extend(arguments.lock_packages(&mut lock, terminal)?);
     if arguments.check {
         let command = arguments.command(&lock, &references);
@@ -126,20 +122,18 @@ pub(crate) fn run(arguments: &LockArguments, terminal: &Terminal) -> Result<(), 
 impl LockArguments {
     /// Resolves the packages of the project, and of the `apt:` bases that `--base` names or named.
     fn lock_packages(&self, lock: &mut Lock, terminal: &Terminal) -> Result<Vec<Change>, Failure> {
-        let is_named = |set: &LockedPackages| set.reason == LockReason::Named;
-        let asked: BTreeSet<String> =
-            self.base.iter().filter(|base| base.starts_with("apt:")).cloned().collect();
         let mut sets = BTreeMap::new();
         let bases: Vec<Option<String>> = if self.base.is_empty() {
-            let locked = lock.package_sets().filter(|(_, set)| is_named(set));
-            let named: BTreeSet<String> = locked.map(|(key, _)| format!("apt:{}", key.suite)).collect();
-            named.into_iter().map(Some).chain([None]).collect()
+            lock.named_suites().into_iter().map(|suite| Some(format!("apt:{suite}"))).chain([None]).collect()
         } else {
             // All other entries stay.
-            let is_asked = |suite: &str| asked.contains(&format!("apt:{suite}"));
-            let kept = lock.package_sets().filter(|(key, set)| !(is_named(set) && is_asked(&key.suite)));
-            sets.extend(kept.map(|(key, set)| (key.clone(), set.clone())));
-            asked.into_iter().map(Some).collect()
+            let asked: Vec<&String> = self.base.iter().filter(|base| base.starts_with("apt:")).collect();
+            let mut others = lock.clone();
+            for suite in asked.iter().filter_map(|base| base.strip_prefix("apt:")) {
+                others.remove_packages(suite);
+            }
+            sets.extend(others.package_sets().map(|(key, set)| (key.clone(), set.clone())));
+            asked.into_iter().cloned().map(Some).collect()
         };
         for base in &bases {
             for target in Target::ALL {
@@ -148,7 +142,9 @@ impl LockArguments {
                 let builder = Builder::from_project(&self.context)?
                     .access(self.access.access())
                     .target(target)
-                    .settings(settings);
+                    .settings(settings)
+                    // The packages of a base follow from the image that is locked now.
+                    .with_lock(lock.clone());
                 for platform in self.platforms_of_packages(lock, &builder.resolve()?) {
                     let found = builder.clone().platform(platform).resolve_packages(terminal)?;
                     let reason = if base.is_some() { LockReason::Named } else { LockReason::Project };

@@ -1,6 +1,6 @@
 //! Locked sets of Debian packages: each layer of packages by the names that were asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,12 @@ impl Lock {
     /// Iterates over the sets, sorted.
     pub fn package_sets(&self) -> impl Iterator<Item = (&PackageSetKey, &LockedPackages)> {
         self.packages.iter()
+    }
+
+    /// Returns the suites with sets that were locked by name, sorted.
+    pub fn named_suites(&self) -> BTreeSet<String> {
+        let named = self.packages.iter().filter(|(_, set)| set.reason == LockReason::Named);
+        named.map(|(key, _)| key.suite.clone()).collect()
     }
 
     /// Removes the sets of a suite that were locked by name. Returns false if there are none.

@@ -135,16 +135,6 @@ fn of_machine(root: &Path) -> Result<Keyring, AptError> {
     Ok(keyring)
 }
 
-/// Returns the code name of the machine's distribution (os-release(5)).
-pub(super) fn codename(root: &Path) -> Option<String> {
-    let text = ["etc/os-release", "usr/lib/os-release"]
-        .iter()
-        .find_map(|path| fs_err::read_to_string(root.join(path)).ok())?;
-    let value = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
-    let value = value.trim().trim_matches(['"', '\'']);
-    (!value.is_empty()).then(|| value.to_owned())
-}
-
 fn parse(path: &Path, bytes: &[u8]) -> Result<Keyring, AptError> {
     Keyring::parse(bytes).map_err(|source| AptError::Keyring { name: path.display().to_string(), source })
 }

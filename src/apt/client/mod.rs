@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use debian_archive::compression::IndexCompression;
+use debian_archive::compression::{ArchiveCompression, DECOMPRESSOR_BYTES};
 use debian_archive::configuration::AptConfiguration;
 use debian_archive::index::{self, PackageRecord};
 use debian_archive::release::{IndexFile, Release, ReleaseError, SignedText};
@@ -22,7 +22,7 @@ use debian_archive::resolve::Universe;
 use debian_archive::sources::Source;
 use jiff::Timestamp;
 
-use crate::apt::AptError;
+use crate::apt::{AptError, suite_of_root};
 use crate::digest::{Digest, Hasher};
 use crate::error::{FileError, chain};
 use crate::parallel;
@@ -142,7 +142,7 @@ pub struct PackageIndex {
     pub component: String,
     /// The architecture: the wanted one, or `all`.
     pub architecture: String,
-    compression: IndexCompression,
+    compression: ArchiveCompression,
 }
 
 /// A package to download.
@@ -223,7 +223,7 @@ impl ArchiveSettings {
         if !self.mirrors.is_empty() {
             return suites::of_mirrors(&self.mirrors, &self.components, suite);
         }
-        let codename = machine::codename(&self.root);
+        let codename = suite_of_root(&self.root);
         suites::of_machine(&machine::sources(&self.root)?, codename.as_deref(), suite, architecture)
     }
 }
@@ -347,11 +347,10 @@ impl Archive {
 
 impl PackageIndex {
     /// Opens the index, decompressed.
-    pub fn open(&self) -> Result<Box<dyn BufRead + Send>, AptError> {
+    pub fn open(&self) -> Result<impl BufRead, AptError> {
         let file = fs_err::File::open(&self.path).map_err(FileError::of("read", &self.path))?;
-        self.compression
-            .reader(BufReader::new(file))
-            .map_err(|error| FileError::new("read", &self.path, error).into())
+        let reader = self.compression.reader(BufReader::new(file), DECOMPRESSOR_BYTES);
+        Ok(BufReader::new(reader.map_err(FileError::of("read", &self.path))?))
     }
 }
 
@@ -463,7 +462,7 @@ struct WantedIndex {
     component: String,
     architecture: String,
     file: IndexFile,
-    compression: IndexCompression,
+    compression: ArchiveCompression,
     /// The digest without compression, or if the release names none, of the file.
     identity: String,
 }
@@ -513,7 +512,7 @@ fn indexes_of(
 }
 
 fn wanted_index(release: &Release, path: &str, component: &str, architecture: &str) -> Option<WantedIndex> {
-    let (file, compression) = IndexCompression::ALL.into_iter().find_map(|compression| {
+    let (file, compression) = ArchiveCompression::ALL.into_iter().find_map(|compression| {
         let file = release.files.get(&format!("{path}{}", compression.ending()))?;
         Some((*file, compression))
     })?;

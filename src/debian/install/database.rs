@@ -47,16 +47,16 @@ const FIELDS: [&str; 23] = [
 pub(super) fn write(
     packages: &[UnpackedPackage],
     scripts: &[PackageScripts],
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
-    let before = rootfs.read_text(&format!("{DATABASE}/status"))?.unwrap_or_default();
+    let before = tree.read_text(&format!("{DATABASE}/status"))?.unwrap_or_default();
     for present in packages_in(&before) {
         let identity = (present.name.as_str(), present.architecture.as_str());
         if let Some(package) = packages.iter().find(|package| package.identity() == identity) {
             return Err(InstallError::Present(package.display_name()));
         }
     }
-    let is_distroless = before.is_empty() && rootfs.exists(&format!("{DATABASE}/status.d"));
+    let is_distroless = before.is_empty() && tree.exists(&format!("{DATABASE}/status.d"));
     let mut status = before;
     if !status.is_empty() && !status.ends_with("\n\n") {
         status.push('\n');
@@ -65,39 +65,39 @@ pub(super) fn write(
         let paragraph = paragraph(package);
         if is_distroless {
             let path = format!("{DATABASE}/status.d/{}", package.control.name());
-            rootfs.add_file(&path, paragraph.clone(), &package.owner());
+            tree.add_file(&path, paragraph.clone(), &package.owner());
             if let Some(sums) = checksums(package) {
-                rootfs.add_file(&format!("{path}.md5sums"), sums, &package.owner());
+                tree.add_file(&format!("{path}.md5sums"), sums, &package.owner());
             }
         }
         status.push_str(&paragraph);
         status.push('\n');
-        info(package, rootfs);
+        info(package, tree);
     }
-    rootfs.write_file(&format!("{DATABASE}/status"), status, &Owner::System);
-    rootfs.write_file(&format!("{DATABASE}/info/format"), "1\n", &Owner::System);
-    rootfs.add_file(&format!("{DATABASE}/available"), "", &Owner::System);
+    tree.write_file(&format!("{DATABASE}/status"), status, &Owner::System);
+    tree.write_file(&format!("{DATABASE}/info/format"), "1\n", &Owner::System);
+    tree.add_file(&format!("{DATABASE}/available"), "", &Owner::System);
     for directory in ["alternatives", "parts", "updates"] {
-        rootfs.add_directory(&format!("{DATABASE}/{directory}"), 0o755, 0, &Owner::System);
+        tree.add_directory(&format!("{DATABASE}/{directory}"), 0o755, 0, &Owner::System);
     }
-    diversions(packages, scripts, rootfs)?;
-    triggers(packages, rootfs)
+    diversions(packages, scripts, tree)?;
+    triggers(packages, tree)
 }
 
 /// Adds the packages' diversions, dpkg-divert(1): old path, new path and package on a line each.
 fn diversions(
     packages: &[UnpackedPackage],
     scripts: &[PackageScripts],
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     let path = format!("{DATABASE}/diversions");
-    let mut text = rootfs.read_text(&path)?.unwrap_or_default();
+    let mut text = tree.read_text(&path)?.unwrap_or_default();
     for (package, scripts) in packages.iter().zip(scripts) {
         for (from, to) in &scripts.diversions {
             let _ = writeln!(text, "{from}\n{to}\n{}", package.control.name());
         }
     }
-    rootfs.write_file(&path, text, &Owner::System);
+    tree.write_file(&path, text, &Owner::System);
     Ok(())
 }
 
@@ -168,30 +168,30 @@ fn checksums(package: &UnpackedPackage) -> Option<String> {
 }
 
 /// Adds the package's files of `info/`.
-fn info(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) {
+fn info(package: &UnpackedPackage, tree: &mut PackageTree<'_>) {
     let stem = format!("{DATABASE}/info/{}", package.info_name());
     let owner = package.owner();
     let mut list = "/.\n".to_owned();
     for member in &package.members {
         let _ = writeln!(list, "/{}", member.data.path);
     }
-    rootfs.add_file(&format!("{stem}.list"), list, &owner);
+    tree.add_file(&format!("{stem}.list"), list, &owner);
     for (name, file) in package.control.files().filter(|(name, _)| *name != "control") {
-        let Some(place) = rootfs.resolve(&format!("{stem}.{name}"), FollowedLinks::Parents) else { continue };
+        let Some(place) = tree.resolve(&format!("{stem}.{name}"), FollowedLinks::Parents) else { continue };
         let content = Content::from(file.bytes.clone());
         let time = Time::At(i64::try_from(file.mtime).unwrap_or(i64::MAX));
-        rootfs.insert(Entry::file(place, content, owner.clone()).with_mode(file.mode).with_time(time));
+        tree.insert(Entry::file(place, content, owner.clone()).with_mode(file.mode).with_time(time));
     }
     if package.control.file("md5sums").is_none()
         && let Some(sums) = checksums(package)
     {
-        rootfs.add_file(&format!("{stem}.md5sums"), sums, &owner);
+        tree.add_file(&format!("{stem}.md5sums"), sums, &owner);
     }
 }
 
 /// Adds the packages' interests, deb-triggers(5), by which dpkg finds the packages to configure after a change: in
 /// `triggers/File` for paths, and in `triggers/NAME` for others.
-fn triggers(packages: &[UnpackedPackage], rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
+fn triggers(packages: &[UnpackedPackage], tree: &mut PackageTree<'_>) -> Result<(), InstallError> {
     let mut named: BTreeMap<String, String> = BTreeMap::new();
     let mut paths = String::new();
     for package in packages {
@@ -216,9 +216,9 @@ fn triggers(packages: &[UnpackedPackage], rootfs: &mut PackageTree<'_>) -> Resul
     }
     for (name, added) in named {
         let path = format!("{DATABASE}/triggers/{name}");
-        let before = rootfs.read_text(&path)?.unwrap_or_default();
-        rootfs.write_file(&path, before + &added, &Owner::System);
+        let before = tree.read_text(&path)?.unwrap_or_default();
+        tree.write_file(&path, before + &added, &Owner::System);
     }
-    rootfs.add_file(&format!("{DATABASE}/triggers/Unincorp"), "", &Owner::System);
+    tree.add_file(&format!("{DATABASE}/triggers/Unincorp"), "", &Owner::System);
     Ok(())
 }

@@ -38,52 +38,52 @@ struct Claims {
 pub(super) fn merge(
     packages: &[UnpackedPackage],
     scripts: &[PackageScripts],
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
-    merge_usr(packages, rootfs);
+    merge_usr(packages, tree);
     let mut claims = Claims::default();
     for (index, scripts) in scripts.iter().enumerate() {
         for (from, to) in &scripts.diversions {
-            let places = [from, to].map(|path| rootfs.resolve(path, FollowedLinks::Parents));
+            let places = [from, to].map(|path| tree.resolve(path, FollowedLinks::Parents));
             if let [Some(from), Some(to)] = places {
                 claims.diversions.insert(from, (to, index));
             }
         }
     }
-    add_links(packages, &mut claims, rootfs)?;
+    add_links(packages, &mut claims, tree)?;
     for (index, package) in packages.iter().enumerate() {
         for member in package.members.iter().filter(|member| !member.is_excluded) {
             if member.data.kind == DataKind::Directory {
-                add_directory(package, &member.data, rootfs)?;
+                add_directory(package, &member.data, tree)?;
             }
         }
         for member in package.members.iter().filter(|member| !member.is_excluded) {
             if matches!(member.data.kind, DataKind::File { .. }) {
-                add_file(packages, index, member, &mut claims, rootfs)?;
+                add_file(packages, index, member, &mut claims, tree)?;
             }
         }
     }
     for (index, package) in packages.iter().enumerate() {
-        add_hard_links(packages, index, package, &mut claims, rootfs)?;
+        add_hard_links(packages, index, package, &mut claims, tree)?;
     }
-    check_parents(packages, &claims, rootfs)
+    check_parents(packages, &claims, tree)
 }
 
 /// Adds the links to `/usr`.
-fn merge_usr(packages: &[UnpackedPackage], rootfs: &mut PackageTree<'_>) {
+fn merge_usr(packages: &[UnpackedPackage], tree: &mut PackageTree<'_>) {
     let is_used = |name: &str| {
         let mut members = packages.iter().flat_map(|package| &package.members);
         members.any(|member| member.data.path.split('/').next() == Some(name))
     };
     let libraries = MERGED_LIBRARIES.into_iter().filter(|name| is_used(name));
-    if !rootfs.has_base() {
+    if !tree.has_base() {
         for name in MERGED.into_iter().chain(libraries) {
-            rootfs.add_link(name, &format!("usr/{name}"), &Owner::System);
+            tree.add_link(name, &format!("usr/{name}"), &Owner::System);
         }
     }
     if let Some(base_files) = packages.iter().find(|package| package.control.name() == "base-files") {
         for (path, target) in MIGRATED {
-            rootfs.add_link(path, target, &base_files.owner());
+            tree.add_link(path, target, &base_files.owner());
         }
     }
 }
@@ -92,18 +92,18 @@ fn merge_usr(packages: &[UnpackedPackage], rootfs: &mut PackageTree<'_>) {
 fn add_links(
     packages: &[UnpackedPackage],
     claims: &mut Claims,
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     for (index, package) in packages.iter().enumerate() {
         for member in package.members.iter().filter(|member| !member.is_excluded) {
             let DataKind::Symlink(target) = &member.data.kind else { continue };
-            let place = claims.diverted(index, place(package, &member.data, FollowedLinks::Parents, rootfs)?);
+            let place = claims.diverted(index, place(package, &member.data, FollowedLinks::Parents, tree)?);
             // The links of `merge_usr` are those that later versions of base-files have.
-            if !claims.paths.contains_key(&place) && rootfs.entry(&place).is_some() {
-                rootfs.remove(&place);
+            if !claims.paths.contains_key(&place) && tree.entry(&place).is_some() {
+                tree.remove(&place);
             }
             if claim(packages, index, &place, claims)? {
-                rootfs.insert(entry(package, &member.data, place, Kind::Symlink(target.clone())));
+                tree.insert(entry(package, &member.data, place, Kind::Symlink(target.clone())));
             }
         }
     }
@@ -123,22 +123,22 @@ impl Claims {
 fn add_directory(
     package: &UnpackedPackage,
     data: &DataMember,
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
-    let place = place(package, data, FollowedLinks::All, rootfs)?;
+    let place = place(package, data, FollowedLinks::All, tree)?;
     let made = entry(package, data, place, Kind::Directory);
     let is_plain = |entry: &Entry| (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0);
-    match rootfs.entry(&made.path) {
+    match tree.entry(&made.path) {
         Some(before) => {
             let is_directory = matches!(before.kind, Kind::Directory);
             let is_first = package.control.name() == "base-files" || is_plain(before) && !is_plain(&made);
             if is_directory && is_first && !is_of(before, "base-files") {
-                rootfs.insert(made);
+                tree.insert(made);
             }
         }
         // Attributes of the base's directories stay.
-        None if rootfs.node(&made.path) == Some(TreeNode::Directory) => {}
-        None => rootfs.insert(made),
+        None if tree.node(&made.path) == Some(TreeNode::Directory) => {}
+        None => tree.insert(made),
     }
     Ok(())
 }
@@ -152,13 +152,13 @@ fn add_file(
     index: usize,
     member: &UnpackedMember,
     claims: &mut Claims,
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     let (Some(package), Some(stored)) = (packages.get(index), &member.content) else { return Ok(()) };
-    let place = claims.diverted(index, place(package, &member.data, FollowedLinks::Parents, rootfs)?);
+    let place = claims.diverted(index, place(package, &member.data, FollowedLinks::Parents, tree)?);
     if claim(packages, index, &place, claims)? {
         let kind = Kind::File(stored.content.clone());
-        rootfs.insert(entry(package, &member.data, place, kind));
+        tree.insert(entry(package, &member.data, place, kind));
     }
     Ok(())
 }
@@ -169,7 +169,7 @@ fn add_hard_links(
     index: usize,
     package: &UnpackedPackage,
     claims: &mut Claims,
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     // The members of the package by path, with the file behind each hard link.
     let mut files: BTreeMap<&str, &str> = BTreeMap::new();
@@ -190,10 +190,10 @@ fn add_hard_links(
                 target: format!("/{file}"),
             });
         };
-        let place = place(package, &member.data, FollowedLinks::Parents, rootfs)?;
+        let place = place(package, &member.data, FollowedLinks::Parents, tree)?;
         if claim(packages, index, &place, claims)? {
             let names = groups.entry(file).or_default();
-            names.insert(self::place(package, &first.data, FollowedLinks::Parents, rootfs)?);
+            names.insert(self::place(package, &first.data, FollowedLinks::Parents, tree)?);
             names.insert(place);
         }
     }
@@ -206,7 +206,7 @@ fn add_hard_links(
             } else {
                 Kind::HardLink(first.clone())
             };
-            rootfs.insert(entry(package, &member.data, name.clone(), kind));
+            tree.insert(entry(package, &member.data, name.clone(), kind));
         }
     }
     Ok(())
@@ -257,7 +257,7 @@ fn replaces(one: &UnpackedPackage, other: &UnpackedPackage) -> bool {
 fn check_parents(
     packages: &[UnpackedPackage],
     claims: &Claims,
-    rootfs: &PackageTree<'_>,
+    tree: &PackageTree<'_>,
 ) -> Result<(), InstallError> {
     let mut checked = BTreeSet::new();
     for (path, index) in &claims.paths {
@@ -265,7 +265,7 @@ fn check_parents(
             if !checked.insert(parent.clone()) {
                 continue;
             }
-            if matches!(rootfs.node(&parent), Some(TreeNode::File | TreeNode::Symlink(_) | TreeNode::Other)) {
+            if matches!(tree.node(&parent), Some(TreeNode::File | TreeNode::Symlink(_) | TreeNode::Other)) {
                 let package = packages.get(*index).map(UnpackedPackage::display_name).unwrap_or_default();
                 return Err(InstallError::NotADirectory { package, path: path.clone(), parent });
             }
@@ -279,9 +279,9 @@ fn place(
     package: &UnpackedPackage,
     data: &DataMember,
     follow: FollowedLinks,
-    rootfs: &PackageTree<'_>,
+    tree: &PackageTree<'_>,
 ) -> Result<ImagePath, InstallError> {
-    rootfs.resolve(&data.path, follow).ok_or_else(|| InstallError::Loop {
+    tree.resolve(&data.path, follow).ok_or_else(|| InstallError::Loop {
         package: package.display_name(),
         path: format!("/{}", data.path),
     })

@@ -66,21 +66,8 @@ pub enum LowerNode {
 pub struct InstalledPackages {
     /// The entries, ordered by path. Contents are in the work directory.
     pub entries: Vec<Entry>,
-    /// The packages, ordered by name and architecture.
-    pub packages: Vec<InstalledPackage>,
     /// Problems that an administrator should know.
     pub warnings: Vec<Warning>,
-}
-
-/// An installed package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstalledPackage {
-    /// The name without architecture.
-    pub name: String,
-    /// The version with epoch and revision.
-    pub version: String,
-    /// The architecture: `amd64`, or `all`.
-    pub architecture: String,
 }
 
 /// Turns packages into the entries of a layer on top of `below`.
@@ -116,10 +103,5 @@ pub fn install(
     database::write(&packages, &scripts, &mut tree)?;
     let unfinished = packages.iter().zip(&scripts).filter_map(|(package, scripts)| scripts.warning(package));
     let warnings = unfinished.collect();
-    let installed = packages.iter().map(|package| InstalledPackage {
-        name: package.control.name().to_owned(),
-        version: package.control.version().to_owned(),
-        architecture: package.control.architecture().to_owned(),
-    });
-    Ok(InstalledPackages { packages: installed.collect(), entries: tree.into_entries(), warnings })
+    Ok(InstalledPackages { entries: tree.into_entries(), warnings })
 }

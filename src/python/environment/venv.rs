@@ -113,6 +113,12 @@ impl Venv {
         Self::open_for(dir, &Runner::Own)
     }
 
+    /// Returns the version of Python for which the environment in `dir` was made, without reading its distributions.
+    pub fn version_of(dir: &Path) -> Option<PythonVersion> {
+        let config = read_config(dir).unwrap_or_default();
+        scheme::version(dir, &config, None).ok().map(|(version, _)| version)
+    }
+
     /// Opens the environment in `dir` for the interpreter of `runner`.
     ///
     /// # Errors

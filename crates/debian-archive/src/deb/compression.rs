@@ -3,11 +3,9 @@
 use std::fmt;
 use std::io::{self, BufReader, Read};
 
-use flate2::read::MultiGzDecoder;
-use lzma_rust2::XzReader;
-
-use super::ar::{ArContent, ArMember};
+use super::ar::ArMember;
 use super::{DebError, DebLimits};
+use crate::compression::ArchiveCompression;
 
 /// More bytes than the limit, which it holds.
 #[derive(Debug)]
@@ -53,29 +51,13 @@ pub(super) fn open<'a>(
         return Err(DebError::Order { found: name, expected: stem });
     };
     let limit = if stem == "control.tar" { limits.control_bytes } else { limits.data_bytes };
-    let input: Box<dyn Read + 'a> = match suffix {
-        "" => Box::new(content),
-        ".gz" => Box::new(MultiGzDecoder::new(content)),
-        ".xz" => {
-            let kibibytes = u32::try_from(limits.decompressor_bytes >> 10).unwrap_or(u32::MAX);
-            Box::new(XzReader::new_mem_limit(BufReader::with_capacity(64 << 10, content), true, kibibytes))
-        }
-        ".zst" => zstd(content, stem, limits)?,
-        _ => return Err(DebError::Compression(name)),
+    let Some(compression) = ArchiveCompression::of_ending(suffix) else {
+        return Err(DebError::Compression(name));
     };
+    let content = BufReader::with_capacity(64 << 10, content);
+    let input = compression.reader(content, limits.decompressor_bytes);
+    let input = input.map_err(|cause| DebError::of_read(stem, cause))?;
     Ok(Bounded { input, left: limit, limit })
-}
-
-fn zstd<'a>(
-    content: ArContent<'a>,
-    stem: &'static str,
-    limits: &DebLimits,
-) -> Result<Box<dyn Read + 'a>, DebError> {
-    let failed = |cause| DebError::of_read(stem, cause);
-    let mut decoder = zstd::stream::read::Decoder::new(content).map_err(failed)?;
-    // The largest window is a power of two.
-    decoder.window_log_max(limits.decompressor_bytes.max(1 << 10).ilog2().min(31)).map_err(failed)?;
-    Ok(Box::new(decoder))
 }
 
 /// Reads a stream to its end, where its checksum is.

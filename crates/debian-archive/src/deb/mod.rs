@@ -18,6 +18,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use crate::compression::DECOMPRESSOR_BYTES;
 use std::io::{self, Read};
 
 pub use control::{ControlFile, ControlFiles};
@@ -37,7 +38,7 @@ pub struct DebLimits {
     pub members: u64,
     /// The longest path or link target, in bytes: `PATH_MAX` of Linux.
     pub path_bytes: u64,
-    /// The memory of a decompressor, in bytes: four times the dictionary of `xz -9`.
+    /// The memory of a decompressor, in bytes.
     pub decompressor_bytes: u64,
 }
 
@@ -48,7 +49,7 @@ impl Default for DebLimits {
             data_bytes: 16 << 30,
             members: 1_000_000,
             path_bytes: 4096,
-            decompressor_bytes: 256 << 20,
+            decompressor_bytes: DECOMPRESSOR_BYTES,
         }
     }
 }

@@ -7,17 +7,17 @@ use super::super::package_tree::{FollowedLinks, PackageTree};
 use super::super::unpack::UnpackedPackage;
 
 /// Adds the files of base-passwd or passwd.
-pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
+pub(super) fn configure(package: &UnpackedPackage, tree: &mut PackageTree<'_>) -> Result<(), InstallError> {
     if package.control.name() == "base-passwd" {
         for name in ["passwd", "group"] {
             let master = format!("usr/share/base-passwd/{name}.master");
-            super::copy(package, rootfs, &master, &format!("etc/{name}"))?;
+            super::copy(package, tree, &master, &format!("etc/{name}"))?;
         }
         return Ok(());
     }
-    let shadow = group_id(rootfs, "shadow")?;
-    shadow_of(package, rootfs, "passwd", "shadow", "::0:99999:7:::", shadow)?;
-    shadow_of(package, rootfs, "group", "gshadow", "::", shadow)
+    let shadow = group_id(tree, "shadow")?;
+    shadow_of(package, tree, "passwd", "shadow", "::0:99999:7:::", shadow)?;
+    shadow_of(package, tree, "group", "gshadow", "::", shadow)
 }
 
 /// Moves the passwords of `/etc/FROM` to `/etc/TO`, as `shadowconfig on` does.
@@ -26,15 +26,15 @@ pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>)
 /// field means that passwords do not expire.
 fn shadow_of(
     package: &UnpackedPackage,
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
     from: &str,
     to: &str,
     rest: &str,
     gid: u32,
 ) -> Result<(), InstallError> {
     let (from, to) = (format!("etc/{from}"), format!("etc/{to}"));
-    let Some(text) = rootfs.read_text(&from)? else { return Ok(()) };
-    if rootfs.exists(&to) {
+    let Some(text) = tree.read_text(&from)? else { return Ok(()) };
+    if tree.exists(&to) {
         return Ok(());
     }
     let (mut public, mut secret) = (String::new(), String::new());
@@ -50,10 +50,10 @@ fn shadow_of(
             }
         }
     }
-    rootfs.write_file(&from, public, &package.owner());
-    rootfs.add_file(&to, secret, &package.owner());
-    if let Some(place) = rootfs.resolve(&to, FollowedLinks::Parents)
-        && let Some(entry) = rootfs.entry_mut(&place)
+    tree.write_file(&from, public, &package.owner());
+    tree.add_file(&to, secret, &package.owner());
+    if let Some(place) = tree.resolve(&to, FollowedLinks::Parents)
+        && let Some(entry) = tree.entry_mut(&place)
     {
         (entry.mode, entry.gid) = (0o640, gid);
     }
@@ -61,8 +61,8 @@ fn shadow_of(
 }
 
 /// Returns the number of a group in `/etc/group`, or root's.
-pub(super) fn group_id(rootfs: &PackageTree<'_>, name: &str) -> Result<u32, InstallError> {
-    let groups = rootfs.read_text("etc/group")?.unwrap_or_default();
+pub(super) fn group_id(tree: &PackageTree<'_>, name: &str) -> Result<u32, InstallError> {
+    let groups = tree.read_text("etc/group")?.unwrap_or_default();
     let numbers = groups.lines().filter_map(|line| match line.split(':').collect::<Vec<_>>().as_slice() {
         [group, _, number, ..] if *group == name => number.parse().ok(),
         _ => None,

@@ -27,34 +27,34 @@ const DEFAULTS: [(&str, &str); 4] = [
 
 const LOGS: [(&str, u32); 3] = [("var/log/wtmp", 0o664), ("var/log/btmp", 0o660), ("var/log/lastlog", 0o664)];
 
-pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
+pub(super) fn configure(package: &UnpackedPackage, tree: &mut PackageTree<'_>) -> Result<(), InstallError> {
     let owner = package.owner();
-    if rootfs.exists("etc/dpkg/origins/debian") {
-        rootfs.add_link("etc/dpkg/origins/default", "debian", &owner);
+    if tree.exists("etc/dpkg/origins/debian") {
+        tree.add_link("etc/dpkg/origins/default", "debian", &owner);
     }
     for (from, to) in DEFAULTS {
-        super::copy(package, rootfs, &format!("usr/share/base-files/{from}"), to)?;
+        super::copy(package, tree, &format!("usr/share/base-files/{from}"), to)?;
     }
     for (path, mode, group) in DIRECTORIES {
-        let gid = group_id(rootfs, group)?;
-        rootfs.add_directory(path, mode, gid, &owner);
+        let gid = group_id(tree, group)?;
+        tree.add_directory(path, mode, gid, &owner);
     }
-    rootfs.add_link("var/spool/mail", "../mail", &owner);
+    tree.add_link("var/spool/mail", "../mail", &owner);
     for name in LOCAL {
-        rootfs.add_directory(&format!("usr/local/{name}"), 0o755, 0, &owner);
+        tree.add_directory(&format!("usr/local/{name}"), 0o755, 0, &owner);
     }
-    rootfs.add_link("usr/local/man", "share/man", &owner);
-    let utmp = group_id(rootfs, "utmp")?;
+    tree.add_link("usr/local/man", "share/man", &owner);
+    let utmp = group_id(tree, "utmp")?;
     for (path, mode) in LOGS {
-        if rootfs.exists(path) {
+        if tree.exists(path) {
             continue;
         }
-        rootfs.add_file(path, "", &owner);
-        if let Some(place) = rootfs.resolve(path, FollowedLinks::Parents)
-            && let Some(entry) = rootfs.entry_mut(&place)
+        tree.add_file(path, "", &owner);
+        if let Some(place) = tree.resolve(path, FollowedLinks::Parents)
+            && let Some(entry) = tree.entry_mut(&place)
         {
             (entry.mode, entry.gid) = (mode, utmp);
         }
     }
-    super::copy(package, rootfs, "usr/share/base-files/info.dir", "usr/share/info/dir")
+    super::copy(package, tree, "usr/share/base-files/info.dir", "usr/share/info/dir")
 }

@@ -27,24 +27,24 @@ const HEADER: &str = "\
 ///
 /// The links by hash of `openssl rehash` are left out: they serve programs that are given the directory alone, and
 /// would need a parser of certificates.
-pub(super) fn configure(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
+pub(super) fn configure(package: &UnpackedPackage, tree: &mut PackageTree<'_>) -> Result<(), InstallError> {
     let owner = package.owner();
     let Ok(directory) = ImagePath::new(CERTIFICATES) else { return Ok(()) };
-    let names = rootfs.below(&directory).filter_map(|entry| entry.path.strip_prefix(&directory));
+    let names = tree.below(&directory).filter_map(|entry| entry.path.strip_prefix(&directory));
     let mut names: Vec<String> = names.filter(|name| name.ends_with(".crt")).map(str::to_owned).collect();
     names.sort();
     let (mut list, mut bundle) = (HEADER.to_owned(), BTreeMap::new());
     for name in &names {
         let _ = writeln!(list, "{name}");
-        let Some(text) = rootfs.read_text(&format!("{CERTIFICATES}/{name}"))? else { continue };
+        let Some(text) = tree.read_text(&format!("{CERTIFICATES}/{name}"))? else { continue };
         let file = name.rsplit('/').next().unwrap_or(name).replace([' ', ','], "_");
         let link = format!("{}.pem", file.trim_end_matches(".crt").replace(['(', ')'], "="));
-        rootfs.add_link(&format!("etc/ssl/certs/{link}"), &format!("/{CERTIFICATES}/{name}"), &owner);
+        tree.add_link(&format!("etc/ssl/certs/{link}"), &format!("/{CERTIFICATES}/{name}"), &owner);
         bundle.insert(name.clone(), if text.ends_with('\n') { text } else { text + "\n" });
     }
-    rootfs.add_file("etc/ca-certificates.conf", list, &owner);
+    tree.add_file("etc/ca-certificates.conf", list, &owner);
     let bundle: String = bundle.into_values().collect();
-    rootfs.add_file("etc/ssl/certs/ca-certificates.crt", bundle, &owner);
-    rootfs.add_directory("usr/local/share/ca-certificates", 0o755, 0, &owner);
+    tree.add_file("etc/ssl/certs/ca-certificates.crt", bundle, &owner);
+    tree.add_directory("usr/local/share/ca-certificates", 0o755, 0, &owner);
     Ok(())
 }

@@ -27,23 +27,23 @@ use crate::tree::ImagePath;
 /// Adds the results.
 pub(super) fn configure(
     packages: &[UnpackedPackage],
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     // Accounts first: later steps name users and groups.
     for name in ["base-passwd", "passwd"] {
         if let Some(package) = find(packages, name) {
-            accounts::configure(package, rootfs)?;
+            accounts::configure(package, tree)?;
         }
     }
     for package in packages {
         match package.control.name() {
-            "base-files" => base_files::configure(package, rootfs)?,
-            "ca-certificates" => certificates::configure(package, rootfs)?,
-            "libc-bin" => copy(package, rootfs, "usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf")?,
-            "netbase" => rootfs.add_file("etc/networks", NETWORKS, &package.owner()),
-            "debianutils" => shells(package, rootfs)?,
-            "readline-common" => copy(package, rootfs, "usr/share/readline/inputrc", "etc/inputrc")?,
-            "tzdata" => time_zone(package, rootfs),
+            "base-files" => base_files::configure(package, tree)?,
+            "ca-certificates" => certificates::configure(package, tree)?,
+            "libc-bin" => copy(package, tree, "usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf")?,
+            "netbase" => tree.add_file("etc/networks", NETWORKS, &package.owner()),
+            "debianutils" => shells(package, tree)?,
+            "readline-common" => copy(package, tree, "usr/share/readline/inputrc", "etc/inputrc")?,
+            "tzdata" => time_zone(package, tree),
             _ => {}
         }
     }
@@ -60,23 +60,23 @@ fn find<'a>(packages: &'a [UnpackedPackage], name: &str) -> Option<&'a UnpackedP
 /// Copies a file unless something is at its new path.
 fn copy(
     package: &UnpackedPackage,
-    rootfs: &mut PackageTree<'_>,
+    tree: &mut PackageTree<'_>,
     from: &str,
     to: &str,
 ) -> Result<(), InstallError> {
-    if let Some(bytes) = rootfs.read(from)? {
-        rootfs.add_file(to, bytes, &package.owner());
+    if let Some(bytes) = tree.read(from)? {
+        tree.add_file(to, bytes, &package.owner());
     }
     Ok(())
 }
 
 /// The list of login shells, as update-shells(8) makes it of the packages' files.
-fn shells(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) -> Result<(), InstallError> {
-    let Some(mut text) = rootfs.read_text("usr/share/debianutils/shells")? else { return Ok(()) };
+fn shells(package: &UnpackedPackage, tree: &mut PackageTree<'_>) -> Result<(), InstallError> {
+    let Some(mut text) = tree.read_text("usr/share/debianutils/shells")? else { return Ok(()) };
     let Ok(directory) = ImagePath::new("usr/share/debianutils/shells.d") else { return Ok(()) };
-    let files: Vec<String> = rootfs.below(&directory).map(|entry| entry.path.to_string()).collect();
+    let files: Vec<String> = tree.below(&directory).map(|entry| entry.path.to_string()).collect();
     for file in files {
-        let shells = rootfs.read_text(&file)?.unwrap_or_default();
+        let shells = tree.read_text(&file)?.unwrap_or_default();
         for shell in shells.lines().filter(|line| line.starts_with('/')) {
             // A shell in `/bin` has a second name in a usr-merged system.
             let second = shell.strip_prefix("/bin/").map(|name| format!("/usr/bin/{name}"));
@@ -88,14 +88,14 @@ fn shells(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) -> Result<(),
             }
         }
     }
-    rootfs.add_file("etc/shells", text, &package.owner());
+    tree.add_file("etc/shells", text, &package.owner());
     Ok(())
 }
 
 /// The answer of debconf without questions: UTC.
-fn time_zone(package: &UnpackedPackage, rootfs: &mut PackageTree<'_>) {
-    if rootfs.exists("usr/share/zoneinfo/Etc/UTC") {
-        rootfs.add_link("etc/localtime", "/usr/share/zoneinfo/Etc/UTC", &package.owner());
-        rootfs.add_file("etc/timezone", "Etc/UTC\n", &package.owner());
+fn time_zone(package: &UnpackedPackage, tree: &mut PackageTree<'_>) {
+    if tree.exists("usr/share/zoneinfo/Etc/UTC") {
+        tree.add_link("etc/localtime", "/usr/share/zoneinfo/Etc/UTC", &package.owner());
+        tree.add_file("etc/timezone", "Etc/UTC\n", &package.owner());
     }
 }
