@@ -1,91 +1,14 @@
 //! Bases and layers of Debian packages: `--base apt:SUITE` and the setting `packages`, from the mirror of this machine's
 //! apt.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::engine::Engine;
 use crate::support::layout::Layout;
-use crate::support::{Outcome, Project, Venv, copy_folder, ipo_oci, output_of, requires, run, target_dir};
+use crate::support::packages::{SETTINGS, cache, installed, lock, locked, project, try_build, unpacked};
+use crate::support::{Project, Venv, copy_folder, ipo_oci, run};
 use test_macros::test;
-
-const SERVICE: &str = r#"
-import http.server
-import sys
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(sys.version.encode())
-
-
-http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
-"#;
-
-const SETTINGS: &str = r#"
-[project]
-name = "service"
-version = "1"
-
-[tool.ipo-oci]
-base = "apt:bookworm"
-entrypoint = ["{python}", "/app/main.py"]
-port = 8000
-healthcheck = "/health"
-stop-signal = "SIGINT"
-"#;
-
-/// The cache of all tests of this module: packages are downloaded once.
-fn cache() -> PathBuf {
-    target_dir().join("apt-cache")
-}
-
-/// Returns a project on a base of packages, with an environment of the system's Python.
-fn project(settings: &str) -> Project {
-    let project = Project::of(&[("pyproject.toml", &format!("{SETTINGS}{settings}")), ("main.py", SERVICE)]);
-    let venv = project.path().join(".venv");
-    output_of("/usr/bin/python3", ["-m", "venv", "--without-pip", venv.to_str().expect("UTF-8")]);
-    project
-}
-
-/// Runs `ipo-oci build` with the common cache.
-#[track_caller]
-fn try_build(project: &Project, arguments: &[&str]) -> Outcome {
-    let mut command = project.command("build");
-    run(command.arg("--cache-dir").arg(cache()).args(arguments))
-}
-
-fn lock(project: &Project, arguments: &[&str]) -> Outcome {
-    run(project.command("lock").arg("--cache-dir").arg(cache()).args(arguments))
-}
-
-/// Unpacks the merged files of an image with umoci.
-fn unpacked(project: &Project, tag: &str) -> PathBuf {
-    requires("umoci");
-    let bundle = project.beside(tag);
-    let image = format!("{}:{tag}", project.path().join("dist/image").display());
-    output_of("umoci", ["unpack", "--rootless", "--image", &image, bundle.to_str().expect("UTF-8")]);
-    bundle.join("rootfs")
-}
-
-/// Lists the packages of a root file system with dpkg: `NAME VERSION`.
-fn installed(root: &Path) -> BTreeSet<String> {
-    let root = format!("--root={}", root.display());
-    let text = output_of("dpkg-query", [&root, "--show", "--showformat=${Package} ${Version}\\n"]);
-    text.lines().map(str::to_owned).collect()
-}
-
-/// Lists the packages of a lock: `NAME VERSION`.
-fn locked(project: &Project) -> BTreeSet<String> {
-    let lock: toml::Table = project.read("ipo-oci.lock").parse().expect("TOML");
-    let sets = lock["apt"].as_array().expect("sets").iter();
-    let packages = sets.flat_map(|set| set["packages"].as_array().expect("packages"));
-    let text = |package: &toml::Value, key: &str| package[key].as_str().expect("a text").to_owned();
-    packages.map(|package| format!("{} {}", text(package, "name"), text(package, "version"))).collect()
-}
 
 #[test]
 fn a_base_of_packages_runs_the_service_and_has_the_locked_packages() {

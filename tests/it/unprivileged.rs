@@ -1,8 +1,10 @@
 //! Builds need no root, no network, no home, and write access to the destination only.
 
+use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Layout, Project, Venv, binary, copy_folder, requires, run};
+use crate::support::packages::{cache, lock};
+use crate::support::{Layout, Project, Venv, binary, copy_folder, requires, requires_root, run};
 use test_macros::test;
 
 #[test]
@@ -44,6 +46,62 @@ fn builds_as_nobody_without_network_home_or_write_access() {
         fs_err::read_dir(&out).expect("a folder").map(|e| e.expect("an entry").file_name()).collect();
     assert_eq!(left, ["image"]);
     run(Command::new("chmod").args(["-R", "u+w"]).arg(project.path())).success();
+}
+
+#[test]
+fn builds_on_packages_as_nobody_without_network_or_the_tools_of_dpkg() {
+    for tool in ["setpriv", "unshare", "strace"] {
+        requires(tool);
+    }
+    requires_root();
+    let project = Project::example_as("agencyos", &Venv::for_everyone());
+    copy_folder(Venv::for_everyone().path(), &project.path().join(".venv"));
+    lock(&project, &["--base", "apt:bookworm"]).success();
+    let arguments = ["--base", "apt:bookworm", "--target", "all", "--locked"];
+    let digests = |layout: &Path| -> Vec<String> {
+        let layout = Layout::open(layout);
+        layout.tags().iter().map(|tag| layout.image(tag).digest).collect()
+    };
+    let mut command = project.command("build");
+    run(command.arg("--cache-dir").arg(cache()).args(arguments)).success();
+    let of_root = digests(&project.path().join("dist/image"));
+    assert_eq!(of_root.len(), 3);
+
+    // Another user, machine and time zone; the downloaded packages are the same.
+    let program = project.beside("ipo-oci");
+    fs_err::copy(binary(), &program).expect("a copy");
+    let out = project.beside("out");
+    let folder = |name: &str| out.join(name).display().to_string();
+    for name in ["bin", "cache", "home"] {
+        fs_err::create_dir_all(out.join(name)).expect("a folder");
+    }
+    copy_folder(&cache().join("apt"), &out.join("cache/apt"));
+    run(Command::new("chown").args(["-R", "65534:65534"]).arg(&out)).success();
+    let parent = project.path().parent().expect("a parent");
+    run(Command::new("chmod").args(["-R", "a+rX"]).arg(project.path())).success();
+    run(Command::new("chmod").arg("a+rx").arg(parent).arg(&program)).success();
+    let mut command = Command::new("unshare");
+    command.args(["--net", "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]);
+    command.args(["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=execve", "-o", &folder("executed")]);
+    command.args(["-E", &format!("PATH={}", folder("bin")), "sh", "-c", "umask 077; exec \"$@\"", "sh"]);
+    command
+        .arg(&program)
+        .arg("build")
+        .arg(project.path())
+        .args(arguments)
+        .args(["--offline", "--no-provision"]);
+    command.args(["-o", &format!("oci:{}", folder("image")), "--cache-dir", &folder("cache")]);
+    let path = std::env::var_os("PATH").expect("a variable");
+    command.env_clear().env("PATH", path).env("HOME", folder("home")).env("TZ", "Asia/Tokyo");
+    run(command.current_dir("/")).success();
+    assert_eq!(digests(&out.join("image")), of_root);
+    // The builder starts the environment's Python for its bytecode, and no other program.
+    let executed = fs_err::read_to_string(out.join("executed")).expect("a trace");
+    let programs = executed.lines().filter_map(|line| line.split('"').nth(1)).skip(1);
+    let is_known = |name: &str| name == program.to_str().expect("UTF-8") || name.contains("/python3");
+    let others: Vec<_> = programs.filter(|name| !is_known(name)).collect();
+    assert!(executed.contains("/ipo-oci\"") && others.is_empty(), "{others:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(crate) mod harness;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod layout;
+pub(crate) mod packages;
 pub(crate) mod project;
 #[cfg(feature = "registry")]
 pub(crate) mod proxy;

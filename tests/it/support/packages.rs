@@ -1,0 +1,85 @@
+//! Projects on bases of Debian packages, and the packages of their images.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::{Outcome, Project, output_of, requires, run, target_dir};
+
+const SERVICE: &str = r#"
+import http.server
+import sys
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(sys.version.encode())
+
+
+http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+"#;
+
+pub(crate) const SETTINGS: &str = r#"
+[project]
+name = "service"
+version = "1"
+
+[tool.ipo-oci]
+base = "apt:bookworm"
+entrypoint = ["{python}", "/app/main.py"]
+port = 8000
+healthcheck = "/health"
+stop-signal = "SIGINT"
+"#;
+
+/// The cache of all tests with packages: packages are downloaded once.
+pub(crate) fn cache() -> PathBuf {
+    target_dir().join("apt-cache")
+}
+
+/// Returns a project on a base of packages, with an environment of the system's Python.
+pub(crate) fn project(settings: &str) -> Project {
+    let project = Project::of(&[("pyproject.toml", &format!("{SETTINGS}{settings}")), ("main.py", SERVICE)]);
+    let venv = project.path().join(".venv");
+    output_of("/usr/bin/python3", ["-m", "venv", "--without-pip", venv.to_str().expect("UTF-8")]);
+    project
+}
+
+/// Runs `ipo-oci build` with the common cache.
+#[track_caller]
+pub(crate) fn try_build(project: &Project, arguments: &[&str]) -> Outcome {
+    let mut command = project.command("build");
+    run(command.arg("--cache-dir").arg(cache()).args(arguments))
+}
+
+/// Runs `ipo-oci lock` with the common cache.
+#[track_caller]
+pub(crate) fn lock(project: &Project, arguments: &[&str]) -> Outcome {
+    run(project.command("lock").arg("--cache-dir").arg(cache()).args(arguments))
+}
+
+/// Unpacks the merged files of an image with umoci.
+pub(crate) fn unpacked(project: &Project, tag: &str) -> PathBuf {
+    requires("umoci");
+    let bundle = project.beside(tag);
+    let image = format!("{}:{tag}", project.path().join("dist/image").display());
+    output_of("umoci", ["unpack", "--rootless", "--image", &image, bundle.to_str().expect("UTF-8")]);
+    bundle.join("rootfs")
+}
+
+/// Lists the packages of a root file system with dpkg: `NAME VERSION`.
+pub(crate) fn installed(root: &Path) -> BTreeSet<String> {
+    let root = format!("--root={}", root.display());
+    let text = output_of("dpkg-query", [&root, "--show", "--showformat=${Package} ${Version}\\n"]);
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Lists the packages of a lock: `NAME VERSION`.
+pub(crate) fn locked(project: &Project) -> BTreeSet<String> {
+    let lock: toml::Table = project.read("ipo-oci.lock").parse().expect("TOML");
+    let sets = lock["apt"].as_array().expect("sets").iter();
+    let packages = sets.flat_map(|set| set["packages"].as_array().expect("packages"));
+    let text = |package: &toml::Value, key: &str| package[key].as_str().expect("a text").to_owned();
+    packages.map(|package| format!("{} {}", text(package, "name"), text(package, "version"))).collect()
+}
