@@ -45,6 +45,7 @@ mod layer_cache;
 mod lock;
 #[cfg(feature = "registry")]
 mod on_base;
+mod package_oracles;
 mod packages;
 mod pages;
 mod platforms;

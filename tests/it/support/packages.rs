@@ -77,9 +77,18 @@ pub(crate) fn installed(root: &Path) -> BTreeSet<String> {
 
 /// Lists the packages of a lock: `NAME VERSION`.
 pub(crate) fn locked(project: &Project) -> BTreeSet<String> {
+    locked_sets(project).iter().flatten().map(|(name, version)| format!("{name} {version}")).collect()
+}
+
+/// Lists the sets of a lock, the base's first: names and versions.
+pub(crate) fn locked_sets(project: &Project) -> Vec<Vec<(String, String)>> {
     let lock: toml::Table = project.read("ipo-oci.lock").parse().expect("TOML");
-    let sets = lock["apt"].as_array().expect("sets").iter();
-    let packages = sets.flat_map(|set| set["packages"].as_array().expect("packages"));
+    let mut sets: Vec<&toml::Value> = lock["apt"].as_array().expect("sets").iter().collect();
+    sets.sort_by_key(|set| set.get("below").is_some());
     let text = |package: &toml::Value, key: &str| package[key].as_str().expect("a text").to_owned();
-    packages.map(|package| format!("{} {}", text(package, "name"), text(package, "version"))).collect()
+    let packages = |set: &toml::Value| {
+        let packages = set["packages"].as_array().expect("packages").iter();
+        packages.map(|package| (text(package, "name"), text(package, "version"))).collect()
+    };
+    sets.into_iter().map(packages).collect()
 }
