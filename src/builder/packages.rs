@@ -125,8 +125,12 @@ impl Builder {
         let mut layers = Vec::new();
         if let BaseReference::Apt(_) = reference {
             let (mut base, mut tools) = (recipe.apt.base.clone(), recipe.apt.tools.clone());
-            let version = inputs.environment.and_then(Venv::version_of);
-            let python = version.map(|version| lookup.python(version, progress)).transpose()?.flatten();
+            let python = match (inputs.environment, inputs.environment.and_then(Venv::version_of)) {
+                (_, Some(version)) => lookup.python(version, progress)?,
+                // `pip install --target` records no version.
+                (Some(_), None) => Some("python3".to_owned()),
+                (None, None) => None,
+            };
             if let Some(python) = python {
                 if recipe.headers {
                     tools.push(format!("lib{python}-dev"));

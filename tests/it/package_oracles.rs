@@ -2,15 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use ipo_oci::digest::Digest;
 use serde_json::json;
 use tar::EntryType;
 
+use crate::support::http::get;
 use crate::support::layout::json;
 use crate::support::packages::{lock, locked_sets, project, try_build};
-use crate::support::{Project, Venv, copy_folder, requires, requires_root, run};
+use crate::support::{
+    Project, Venv, clean_environment, copy_folder, eventually, free_port, output_of, requires, requires_root,
+    run,
+};
 use test_macros::test;
 
 /// A path of a root file system: type, permissions, owner, and the target of a link or the digest of a file.
@@ -201,4 +205,73 @@ fn syft_finds_all_packages_and_distributions() {
     let normal = |text: &String| text.to_lowercase().replace('_', "-");
     assert!(expected.len() > 10, "{expected:?}");
     assert_eq!(of_type("python").iter().map(normal).collect::<BTreeSet<_>>(), expected);
+}
+
+/// A process that is ended with the test.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_image_for_another_architecture_answers_under_an_emulator() {
+    for program in ["qemu-aarch64-static", "umoci", "unshare", "uv"] {
+        requires(program);
+    }
+    requires_root();
+    let project = Project::example_as("agencyos", &Venv::of_the_system());
+    let environment = project.beside("venv-arm64");
+    let mut command = Command::new("uv");
+    clean_environment(&mut command);
+    command.args(["pip", "install", "--quiet", "--no-config", "--only-binary", ":all:"]);
+    command.args(["--python-platform", "aarch64-unknown-linux-gnu", "--python-version", "3.11", "--target"]);
+    command.arg(&environment).args(["--requirement", "requirements.txt"]);
+    run(command.current_dir(project.path())).success();
+    let venv = format!("linux/arm64={}", environment.display());
+    let arguments =
+        ["--base", "apt:bookworm", "--platform", "linux/arm64", "--venv", &venv, "-t", "app:arm64"];
+    try_build(&project, &arguments).success();
+
+    let bundle = project.beside("bundle");
+    let image = format!("{}:arm64", project.path().join("dist/image").display());
+    output_of("umoci", ["unpack", "--image", &image, bundle.to_str().expect("UTF-8")]);
+    let root = bundle.join("rootfs");
+    fs_err::copy("/usr/bin/qemu-aarch64-static", root.join("qemu")).expect("a copy");
+    let process = &json(&fs_err::read(bundle.join("config.json")).expect("a file"))["process"];
+    let texts = |key: &str| -> Vec<String> {
+        let values = process[key].as_array().expect("a list").iter();
+        values.map(|value| value.as_str().expect("a text").to_owned()).collect()
+    };
+    // Nothing is registered with the kernel for the architecture, so that neither the launcher nor a script can start a
+    // program: the emulator starts Python with the program behind the launcher, and one worker.
+    let words = texts("args");
+    let program = words.iter().position(|word| word.ends_with("/uvicorn")).expect("the server");
+    let mut command = Command::new("unshare");
+    command
+        .arg(format!("--root={}", root.display()))
+        .arg("--wd=/app")
+        .args(["--setuid", "1000", "--setgid", "1000"]);
+    command.args(["/qemu", &words[0]]).args(&words[program..]);
+    let port = free_port();
+    command.env_clear();
+    for variable in texts("env") {
+        let (name, value) = variable.split_once('=').expect("a variable");
+        command.env(name, value);
+    }
+    command
+        .env("UVICORN_HOST", "127.0.0.1")
+        .env("UVICORN_PORT", port.to_string())
+        .env("WEB_CONCURRENCY", "1");
+    let mut started = Started(command.stdout(Stdio::null()).spawn().expect("a process"));
+    let answer = eventually("the emulated service answers", || {
+        let ended = started.0.try_wait().expect("a process");
+        assert!(ended.is_none(), "{ended:?}");
+        get(port, "/health").ok()
+    });
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.body.contains("\"healthy\""), "{}", answer.body);
 }
