@@ -26,7 +26,7 @@
 //! first: [`tree`] describes the files of an image; [`recipe`], [`settings`] and [`project`] define
 //! the contents of an image; [`plan`] assigns entries to layers; [`layer`] and [`image`] write;
 //! [`store`] reads and writes images; [`lock`] pins bases; [`report`] accounts for sizes;
-//! [`check`] finds faults before an image is started.
+//! [`check`] finds faults before an image is started; [`deploy`] describes the deployment of images.
 //! `docs/architecture.md` describes the architecture.
 //!
 //! # Stability
@@ -50,6 +50,7 @@
 
 pub mod builder;
 pub mod check;
+pub mod deploy;
 pub mod diff;
 pub mod digest;
 pub mod error;

@@ -165,6 +165,9 @@ pub enum BuildError {
     /// The image cannot be checked.
     #[error(transparent)]
     Check(#[from] crate::check::CheckError),
+    /// The deployment cannot be described.
+    #[error(transparent)]
+    Deploy(#[from] crate::deploy::DeployError),
     /// An invalid base reference.
     #[error(transparent)]
     BaseReference(#[from] crate::base::BaseReferenceError),
@@ -288,6 +291,7 @@ impl Advice for BuildError {
                 ))
             }
             Self::Check(error) => error.help(),
+            Self::Deploy(error) => error.help(),
         }
     }
 

@@ -16,6 +16,7 @@ mod check_build;
 mod compile;
 mod complete;
 mod content_scan;
+mod deploy;
 mod environment;
 mod environment_location;
 mod environment_plan;

@@ -74,6 +74,12 @@ Examples:
   ipo-oci test . --report junit=test.xml            # in CI
   ipo-oci test . --network host --env-file .env     # with a database of this machine";
 
+pub(super) const DEPLOY: &str = "\
+Examples:
+  ipo-oci deploy compose > compose.yaml             # the project's processes
+  ipo-oci deploy compose -t ghcr.io/team/api:3.0.0  # with the name in the registry
+  ipo-oci deploy compose ghcr.io/team/api:3.0.0     # an image";
+
 pub(super) const COPY: &str = "\
 Examples:
   ipo-oci copy python:3.13-slim oci:python          # all platforms, to a layout

@@ -7,6 +7,7 @@ mod cache;
 mod check;
 mod context;
 mod copy;
+mod deploy;
 mod diff;
 mod explain;
 mod failure;
@@ -128,6 +129,12 @@ enum Command {
     /// Distributions, Debian packages, configuration, files and layers, with the bytes of a pull.
     #[command(after_long_help = help::DIFF)]
     Diff(Box<diff::DiffArguments>),
+    /// Print what runs the images: Compose
+    ///
+    /// The text follows from the configuration of the images and [tool.ipo-oci.deploy], with comments where a
+    /// person has to decide. Secrets have names only.
+    #[command(after_long_help = help::DEPLOY)]
+    Deploy(Box<deploy::DeployArguments>),
     /// Combine images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),
@@ -220,6 +227,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
         Command::Verify(arguments) => verify::run(&arguments, terminal),
         Command::Diff(arguments) => diff::run(&arguments, terminal),
+        Command::Deploy(arguments) => deploy::run(&arguments, terminal),
         Command::Index(command) => index::run(&command, terminal),
         Command::Rebase(arguments) => rebase::run(&arguments, terminal),
         Command::Cache(command) => cache::run(&command, terminal),

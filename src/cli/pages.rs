@@ -61,7 +61,7 @@ const PROJECTS: [(&str, &str); 27] = [
     ("waitress", include_str!("../../docs/servers/waitress.md")),
 ];
 
-const PAGES: [Page; 17] = [
+const PAGES: [Page; 18] = [
     Page {
         topic: "guide",
         about: "Tutorial: from an empty folder to a running container",
@@ -133,6 +133,11 @@ const PAGES: [Page; 17] = [
         text: include_str!("../../docs/verify.md"),
     },
     Page {
+        topic: "deploy",
+        about: "Compose, from the images and [tool.ipo-oci.deploy]",
+        text: include_str!("../../docs/deploy.md"),
+    },
+    Page {
         topic: "troubleshooting",
         about: "Errors and warnings, with causes and remedies",
         text: include_str!("../../docs/troubleshooting.md"),
@@ -150,7 +155,7 @@ const PAGES: [Page; 17] = [
 ];
 
 /// The commands with help.
-pub(super) const COMMANDS: [&str; 18] = [
+pub(super) const COMMANDS: [&str; 19] = [
     "build",
     "init",
     "check",
@@ -164,6 +169,7 @@ pub(super) const COMMANDS: [&str; 18] = [
     "inspect",
     "verify",
     "diff",
+    "deploy",
     "index",
     "rebase",
     "cache",
@@ -183,7 +189,8 @@ pub(crate) struct HelpArguments {
 }
 
 /// Topics without a line of their own in the list, like those of commands: the list fits a screen.
-const SHORT: [&str; 5] = [RECIPES, "report", CHECKS, "performance", "decisions"];
+const SHORT: [&str; 8] =
+    [RECIPES, "processes", "bases", "registries", "report", CHECKS, "performance", "decisions"];
 
 /// Returns the list of topics.
 pub(super) fn topics() -> String {

@@ -37,7 +37,15 @@ fn merged(above: Table, mut below: Table) -> Table {
 /// Returns the value of `key` in the compiled-in recipe of `target`.
 pub(super) fn value(key: &Key, target: Target) -> Option<Value> {
     // Tables without defaults; their keys may have the names of others.
-    if matches!(key.group, KeyGroup::Files | KeyGroup::Prepare | KeyGroup::Process | KeyGroup::Check) {
+    let without_defaults = [
+        KeyGroup::Files,
+        KeyGroup::Prepare,
+        KeyGroup::Process,
+        KeyGroup::Check,
+        KeyGroup::Deploy,
+        KeyGroup::DeployProcess,
+    ];
+    if without_defaults.contains(&key.group) {
         return None;
     }
     let mut values = target.values();

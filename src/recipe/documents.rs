@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 
 use super::{Recipe, Target, default_text, schema};
 use crate::settings::{
-    APT_KEYS, CHECK_KEYS, FILE_KEYS, Flag, HEALTHCHECK_KEYS, KEYS, Key, KeyGroup, PREPARE_KEYS, PROCESS_KEYS,
-    Repetition, Settings,
+    APT_KEYS, CHECK_KEYS, DEPLOY_KEYS, DEPLOY_PROCESS_KEYS, FILE_KEYS, Flag, HEALTHCHECK_KEYS, KEYS, Key,
+    KeyGroup, PREPARE_KEYS, PROCESS_KEYS, Repetition, Settings,
 };
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
 
 /// The headings of `docs/settings.md` below which a table of keys follows.
-const HEADINGS: [(&str, KeyGroup); 13] = [
+const HEADINGS: [(&str, KeyGroup); 15] = [
     ("## The image", KeyGroup::Image),
     ("## The server", KeyGroup::Server),
     ("### `healthcheck`", KeyGroup::Healthcheck),
@@ -25,14 +25,15 @@ const HEADINGS: [(&str, KeyGroup); 13] = [
     ("### `prepare`", KeyGroup::Prepare),
     ("## Layers and size", KeyGroup::Layers),
     ("### `check`", KeyGroup::Check),
+    ("## Deployment", KeyGroup::Deploy),
+    ("### `deploy.process`", KeyGroup::DeployProcess),
     ("## Scope of keys", KeyGroup::Scope),
 ];
 
 /// Returns the keys of all tables.
 fn all_keys() -> impl Iterator<Item = &'static Key> {
-    [KEYS, HEALTHCHECK_KEYS, FILE_KEYS, PREPARE_KEYS, PROCESS_KEYS, CHECK_KEYS, APT_KEYS]
-        .into_iter()
-        .flatten()
+    let tables = [KEYS, HEALTHCHECK_KEYS, FILE_KEYS, PREPARE_KEYS, PROCESS_KEYS, CHECK_KEYS, APT_KEYS];
+    tables.into_iter().chain([DEPLOY_KEYS, DEPLOY_PROCESS_KEYS]).flatten()
 }
 
 /// Returns `text` with the first table of keys below each heading made anew.

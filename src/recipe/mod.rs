@@ -32,7 +32,7 @@ use crate::printable;
 use crate::python::requirements::declaration::{DefaultGroups, DependencySelection};
 use crate::service::Server;
 use crate::settings::{
-    Bytecode, EventLoop, HealthcheckSetting, HttpProtocol, List, OneOrMore, Ports, ProcessTable,
+    Bytecode, DeployTable, EventLoop, HealthcheckSetting, HttpProtocol, List, OneOrMore, Ports, ProcessTable,
     PythonRequest, Seconds, Selection, ServerName, Settings, SettingsError, Size, User,
 };
 use crate::signal_names;
@@ -265,6 +265,9 @@ pub struct Recipe {
     pub compression: Compression,
     pub max_size: Option<Size>,
     pub check: ResolvedCheck,
+    /// The deployment, which no plan depends on.
+    #[serde(skip)]
+    pub deploy: DeployTable,
 }
 
 /// A service that was found in the project.
@@ -481,6 +484,7 @@ impl Recipe {
             compression: require("compression", all.compression)?,
             max_size: all.max_size,
             check: ResolvedCheck::resolve(all.check),
+            deploy: all.deploy,
         })
     }
 

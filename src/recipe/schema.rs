@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Target, defaults};
 use crate::settings::{
-    APT_KEYS, CHECK_KEYS, FILE_KEYS, HEALTHCHECK_KEYS, KEYS, Key, KeyPlace, PREPARE_KEYS, PROCESS_KEYS,
+    APT_KEYS, CHECK_KEYS, DEPLOY_KEYS, DEPLOY_PROCESS_KEYS, FILE_KEYS, HEALTHCHECK_KEYS, KEYS, Key, KeyPlace,
+    PREPARE_KEYS, PROCESS_KEYS,
 };
 
 /// Returns the JSON schema of `[tool.ipo-oci]` in `pyproject.toml`.
@@ -42,6 +43,8 @@ pub fn schema() -> Value {
         "file": table("A file or folder of this machine", FILE_KEYS, &["from", "to"]),
         "apt": table("Debian packages and their archives", APT_KEYS, &[]),
         "check": table("The check of images", CHECK_KEYS, &[]),
+        "deploy": table("The deployment of the images", DEPLOY_KEYS, &[]),
+        "deploy-process": table("The deployment of a process", DEPLOY_PROCESS_KEYS, &[]),
         "prepare": table("A command that makes files", PREPARE_KEYS, &["name", "command", "to"]),
     });
     schema

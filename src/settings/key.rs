@@ -57,6 +57,10 @@ pub enum KeyGroup {
     Check,
     /// Packages of Debian archives.
     Apt,
+    /// Deployment of the images.
+    Deploy,
+    /// Deployment of a process.
+    DeployProcess,
     /// Keys about other settings.
     Scope,
 }

@@ -6,6 +6,7 @@
 //! `docs/settings.md` and the JSON schema follow from the declaration. Defaults are applied by
 //! [`crate::recipe`], which makes a complete [`crate::recipe::Recipe`].
 
+mod deploy;
 mod healthcheck;
 mod key;
 mod tables;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::path::Path;
 
+pub use deploy::{Cpu, DEPLOY_KEYS, DEPLOY_PROCESS_KEYS, DeployProcessTable, DeployTable};
 pub use healthcheck::{HEALTHCHECK_KEYS, HealthcheckSetting, HealthcheckTable};
 pub use key::{Flag, Key, KeyGroup, KeyPlace, Repetition};
 use key::{SettingField, declare};
@@ -24,7 +26,7 @@ pub use tables::{
 };
 pub use value::{
     Bytecode, EventLoop, HttpProtocol, List, OneOrMore, Platforms, PythonRequest, Seconds, Selection,
-    ServerName, Size, User, human_size,
+    ServerName, Size, User, WorkloadKind, human_size,
 };
 use value::{count, whole_seconds};
 
@@ -159,6 +161,8 @@ declare! {
     writable: Option<List> = "writable", Image, form("list of paths in the image"), default("`[]`");
     /// Processes of the project with images of their own, as tables `process.NAME`.
     process: BTreeMap<String, ProcessTable> = "process", Image, default("`web` alone");
+    /// Deployment of the images, which no image depends on.
+    deploy: DeployTable = "deploy", Image, default("see below");
 
     /// Application.
     app: Option<String> = "app", Server, form("`MODULE:ATTRIBUTE`"), default("found in the source"),

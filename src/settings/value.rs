@@ -169,6 +169,18 @@ words! {
         Aiohttp = "aiohttp",
     }
 
+    /// The purpose of a process in a deployment.
+    pub enum WorkloadKind: "kind of process" {
+        /// Serves a port.
+        Service = "service",
+        /// Runs without a port.
+        Worker = "worker",
+        /// Runs to its end before a new version starts.
+        Release = "release",
+        /// Runs to its end at times of a schedule.
+        Cron = "cron",
+    }
+
     /// Selection of the environment's distributions.
     pub enum Selection: "selection" {
         /// The declared dependencies of the project, with their own dependencies.

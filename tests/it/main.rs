@@ -27,6 +27,7 @@ mod daemon;
 #[cfg(feature = "registry")]
 mod damaged_cache;
 mod debian;
+mod deploy;
 mod diff;
 mod docker;
 mod dockerignore;
