@@ -1,20 +1,19 @@
 //! Layers of packages: written once, then taken from the cache by the digests of their packages.
 
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::AptError;
 use super::lower::LowerImage;
 use crate::base::View;
-use crate::cache::{LayerCache, Record};
+use crate::cache::{LayerCache, MadeLayer};
 use crate::debian::install::{InstallOptions, InstalledPackages, LowerFiles, PathRules, install};
 use crate::digest::Digest;
 use crate::error::FileError;
-use crate::image::{Blob, Layer};
-use crate::layer::{self, Compression, NoWatch};
+use crate::image::Layer;
+use crate::layer::Compression;
 use crate::lock::LockedDeb;
 use crate::progress::{Activity, Progress, Span, Step, Warning};
-use crate::tree::{HostFile, KeyHasher, Tree};
+use crate::tree::{KeyHasher, Tree};
 
 /// A layer of packages to be made.
 #[derive(Debug, Clone, Copy)]
@@ -84,14 +83,19 @@ impl<'a> PackageLayer<'a> {
         progress: &dyn Progress,
     ) -> Result<Layer, AptError> {
         let key = self.key();
-        let cache = folders.cache.map(LayerCache::new);
-        let cached = || self.cached(cache.as_ref()?, &key, folders.work, progress);
-        if let Some(layer) = cached() {
+        let made = MadeLayer {
+            name: self.name,
+            key,
+            compression: self.compression,
+            cache: folders.cache.map(LayerCache::new),
+            work: folders.work,
+        };
+        if let Some(layer) = cached(&made, progress) {
             return Ok(layer);
         }
         // Another build may be making the same layer.
-        let _lock = cache.as_ref().and_then(|cache| cache.lock_build(&key));
-        if let Some(layer) = cached() {
+        let _lock = made.lock();
+        if let Some(layer) = cached(&made, progress) {
             return Ok(layer);
         }
         let files = download()?;
@@ -110,8 +114,8 @@ impl<'a> PackageLayer<'a> {
         for entry in entries {
             tree.insert(entry)?;
         }
-        let layer = self.write(&tree, &key, cache.as_ref(), folders.work, progress)?;
-        if let Some(cache) = &cache {
+        let layer = made.write::<AptError>(&tree, progress)?;
+        if let Some(cache) = &made.cache {
             cache.keep_cached_plan(&warnings_key(&key), &[layer.digest], &warnings);
         }
         for warning in warnings {
@@ -119,51 +123,16 @@ impl<'a> PackageLayer<'a> {
         }
         Ok(layer)
     }
+}
 
-    /// Returns the cached layer, and repeats its warnings.
-    fn cached(
-        &self,
-        cache: &LayerCache,
-        key: &Digest,
-        work: &Path,
-        progress: &dyn Progress,
-    ) -> Option<Layer> {
-        let record = cache.record(key)?;
-        let blob = cache.blob(record.digest, record.size)?;
-        let warnings: Vec<Warning> = cache.cached_plan(&warnings_key(key))?;
-        for warning in warnings {
-            progress.warn(warning);
-        }
-        let file = cache.hold(blob, &self.place(work, key));
-        Some(record.layer(self.compression, Blob::Verified { file, repository: None }))
+/// Returns the cached layer, and repeats its warnings.
+fn cached(made: &MadeLayer<'_>, progress: &dyn Progress) -> Option<Layer> {
+    let layer = made.cached()?;
+    let warnings: Vec<Warning> = made.cache.as_ref()?.cached_plan(&warnings_key(&made.key))?;
+    for warning in warnings {
+        progress.warn(warning);
     }
-
-    fn write(
-        &self,
-        tree: &Tree,
-        key: &Digest,
-        cache: Option<&LayerCache>,
-        work: &Path,
-        progress: &dyn Progress,
-    ) -> Result<Layer, AptError> {
-        progress.step(&Step::on(Activity::WriteLayer, self.name));
-        let _span = Span::begin(progress, Activity::WriteLayer);
-        let path = self.place(work, key);
-        let file = fs_err::File::create(&path).map_err(FileError::of("create", &path))?;
-        let mut sink = BufWriter::with_capacity(1 << 20, file);
-        let written = layer::write(tree, self.compression, None, &mut sink, &mut NoWatch)?;
-        sink.flush().map_err(FileError::of("write", &path))?;
-        let record = Record::new(self.name, &written, Vec::new());
-        let blob = match cache {
-            Some(cache) => cache.keep(key, key, &record, path),
-            None => Blob::Verified { file: HostFile::new(&path)?, repository: None },
-        };
-        Ok(record.layer(self.compression, blob))
-    }
-
-    fn place(&self, work: &Path, key: &Digest) -> PathBuf {
-        work.join(format!("{}-{}", self.name, key.hex()))
-    }
+    Some(layer)
 }
 
 /// Returns the key of the warnings of a layer.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use debian_archive::index::{Installed, PackageRecord};
 use debian_archive::resolve::{Recommends, Request, ScriptDependencies, Universe, resolve};
+use serde::{Deserialize, Serialize};
 
 use super::AptError;
 use super::client::{Archive, ArchiveSettings, RemotePackage, download, mirrors};
@@ -20,6 +21,9 @@ use crate::tree::KeyHasher;
 /// The package without files that stands for a merged `/usr`, which a base of packages always has. Otherwise
 /// `usrmerge`, which merges a file system with Perl, would meet the dependencies on it.
 const USR_IS_MERGED: &str = "usr-is-merged";
+
+/// The minor versions of Python that are searched, besides the default one.
+const MINORS: std::ops::Range<u32> = 9..30;
 
 /// The packages of one suite and platform: locked, or resolved in the archive.
 #[derive(Debug)]
@@ -40,6 +44,16 @@ pub struct PackageLookup {
 struct OpenedArchive {
     archive: Archive,
     universe: Option<Universe>,
+}
+
+/// A Python of a suite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SuitePython {
+    /// The package: `python3`, `python3.12`.
+    pub package: String,
+    /// The version of Python, such as `3.11.2`.
+    pub full_version: String,
 }
 
 /// The packages of one layer, with the question that they answer.
@@ -82,51 +96,51 @@ impl PackageLookup {
         &self.suite
     }
 
-    /// Returns the package of the suite's Python of `version`: `python3`, else `python3.12`; `None` if the suite has
-    /// another version. With a locked base, that of the base.
-    pub fn python(
-        &mut self,
-        version: PythonVersion,
-        progress: &dyn Progress,
-    ) -> Result<Option<String>, AptError> {
-        let own = version.name();
-        if let Some(locked) = self.locked_python(version) {
-            return Ok(Some(locked));
-        }
-        if self.policy == Policy::Locked {
-            return Ok(None);
+    /// Returns the Pythons of the suite: the default one, `python3`, first, then the others from the newest to the
+    /// oldest. With a locked base, those of the base.
+    pub fn pythons(&mut self, progress: &dyn Progress) -> Result<Vec<SuitePython>, AptError> {
+        let locked = self.locked_pythons();
+        if !locked.is_empty() || self.policy == Policy::Locked {
+            return Ok(locked);
         }
         let identity = self.archive(progress)?.archive.identity().to_string();
-        let key = KeyHasher::new("Python of an archive").text(&identity).text(&own).finish();
-        if let Some(found) = self.resolutions.load::<Option<String>>(&key) {
+        let key = KeyHasher::new("Pythons of an archive").text(&identity).text(self.architecture).finish();
+        if let Some(found) = self.resolutions.load::<Vec<SuitePython>>(&key) {
             return Ok(found);
         }
         let architecture = self.architecture;
         let universe = self.archive(progress)?.universe()?;
         let is_for = |record: &&PackageRecord| matches!(&*record.architecture, found if found == architecture || found == "all");
-        let candidate = |name: &str| universe.versions(name).find(is_for);
-        let found = match candidate("python3") {
-            Some(default) if is_version(default.version.as_str(), version) => Some("python3".to_owned()),
-            _ => candidate(&own).map(|_| own),
-        };
+        let minors = MINORS.rev().map(|minor| format!("python3.{minor}"));
+        let found: Vec<SuitePython> = std::iter::once("python3".to_owned())
+            .chain(minors)
+            .filter_map(|name| {
+                let version = universe.versions(&name).find(is_for)?.version.as_str();
+                Some(SuitePython::new(&name, version))
+            })
+            .collect();
         self.resolutions.keep(&key, &found);
         Ok(found)
     }
 
-    /// Returns the package of Python in a locked base.
-    fn locked_python(&self, version: PythonVersion) -> Option<String> {
+    /// Returns the Pythons that a locked base has.
+    fn locked_pythons(&self) -> Vec<SuitePython> {
         let of_base = |key: &PackageSetKey| {
             key.suite == self.suite && key.platform == self.platform && key.below.is_none()
         };
         let mut sets = self.lock.iter().flat_map(Lock::package_sets).filter(|(key, _)| of_base(key));
-        sets.find_map(|(key, set)| {
-            let mut wanted = set.packages.iter().filter(|package| key.wanted.contains(&package.name));
-            let found = wanted.find(|package| {
-                package.name == version.name()
-                    || package.name == "python3" && is_version(&package.version, version)
-            });
-            found.map(|package| package.name.clone())
-        })
+        let found = sets.find_map(|(key, set)| {
+            let is_python = |name: &str| {
+                name.strip_prefix("python3").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let wanted = set.packages.iter().filter(|package| key.wanted.contains(&package.name));
+            let pythons: Vec<SuitePython> = wanted
+                .filter(|package| is_python(&package.name))
+                .map(|package| SuitePython::new(&package.name, &package.version))
+                .collect();
+            (!pythons.is_empty()).then_some(pythons)
+        });
+        found.unwrap_or_default()
     }
 
     /// Resolves sets of packages, lowest first, on top of `base`, an image and its packages. A set without wanted
@@ -267,11 +281,18 @@ impl OpenedArchive {
     }
 }
 
-/// Returns true if `package`, the version of `python3` such as `3.11.2-1+b1`, is of the minor version. Debian's has the
-/// global interpreter lock.
-fn is_version(package: &str, version: PythonVersion) -> bool {
-    let PythonVersion { major, minor, free_threaded, .. } = version;
-    !free_threaded && package.starts_with(&format!("{major}.{minor}."))
+impl SuitePython {
+    fn new(package: &str, version: &str) -> Self {
+        let upstream = version.split(['-', '+', '~']).next().unwrap_or_default();
+        let upstream = upstream.split_once(':').map_or(upstream, |(_, version)| version);
+        Self { package: package.to_owned(), full_version: upstream.to_owned() }
+    }
+
+    /// Returns true if environments of `version` run with this Python. Debian's has the global interpreter lock.
+    pub fn runs(&self, version: PythonVersion) -> bool {
+        let PythonVersion { major, minor, free_threaded, .. } = version;
+        !free_threaded && self.full_version.starts_with(&format!("{major}.{minor}."))
+    }
 }
 
 /// Returns a package of the layers below, with the relations of the archive if it still has this version.

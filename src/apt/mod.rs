@@ -15,6 +15,6 @@ mod system;
 
 pub use error::AptError;
 pub use layer::{LayerFolders, PackageLayer};
-pub use lookup::{PackageLookup, PackageSet};
+pub use lookup::{PackageLookup, PackageSet, SuitePython};
 pub use lower::installed_in;
 pub use system::suite_of_root;

@@ -13,6 +13,7 @@ use super::error::BuildError;
 use super::hints::LazyHints;
 use super::loaded::LoadedModules;
 use super::locales;
+use super::package_inputs::WantedPython;
 use super::plan_cache::{CachedLayer, CachedPlan, PendingPlan, PlanCache, PlanRecorder};
 use super::planned_files::{LowerLayerFiles, PlannedFiles, RecordedAnswers};
 use super::planner::EnvironmentPlanner;
@@ -238,7 +239,7 @@ impl Builder {
         Ok(Assembled { plan, below, pending_plan, recipe, scanner, base, known, others })
     }
 
-    /// Resolves the base and finds the environment, in an order in which each knows the other where it has to.
+    /// Resolves the base and finds or makes the environment.
     fn base_and_environment(
         &self,
         (wanted, recipe): (&Platform, &Recipe),
@@ -246,14 +247,21 @@ impl Builder {
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<(Option<ResolvedBase>, PathBuf), BuildError> {
-        let environment = || self.environment((wanted, recipe), hints, work, progress);
-        // The Python of a base made of packages depends on that of the environment.
-        if let BaseReference::Apt(_) = recipe.base.parse()? {
-            let folder = environment()?;
-            return Ok((self.resolved_base(recipe, Some(&folder), work, progress)?, folder));
-        }
-        let base = self.resolved_base(recipe, None, work, progress)?;
-        Ok((base, environment()?))
+        let is_of_packages = matches!(recipe.base.parse()?, BaseReference::Apt(_));
+        let existing = self.existing_environment(wanted);
+        let allowed = |version: &str| self.allows_python(recipe, hints, version);
+        // The Python of a base made of packages depends on that of the environment, if there is one.
+        let python = match &existing {
+            _ if !is_of_packages => WantedPython::None,
+            Some(folder) => WantedPython::of(folder),
+            None => WantedPython::Allowed(&allowed),
+        };
+        let base = self.resolved_base(recipe, python, work, progress)?;
+        let folder = match existing {
+            Some(folder) => folder,
+            None => self.make_environment(recipe, hints, base.as_ref(), work, progress)?,
+        };
+        Ok((base, folder))
     }
 
     /// Returns the account of the process.

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::package_inputs::PackageInputs;
+use super::package_inputs::{PackageInputs, WantedPython};
 use super::{BuildError, Builder};
-use crate::base::{self, BasePython, BaseReference, View};
+use crate::base::{self, BasePython, BaseReference, RunnablePython, View};
 use crate::digest::Digest;
 use crate::image::Image;
 use crate::lock::{self, Lock};
 use crate::plan::extra::ExtraEntries;
 use crate::plan::{BaseLayer, Pieces, PlannedBase};
 use crate::platform::Platform;
-use crate::progress::{Activity, Progress, Step};
+use crate::progress::{Activity, Progress, Step, Warning};
+use crate::python::interpreter::{Architecture, Interpreter};
 use crate::python::{Runner, Venv, VenvError};
 use crate::recipe::Recipe;
 use crate::reference::{Place, Reference};
@@ -38,12 +39,12 @@ impl Builder {
     pub(super) fn resolved_base(
         &self,
         recipe: &Recipe,
-        environment: Option<&Path>,
+        python: WantedPython<'_>,
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<Option<ResolvedBase>, BuildError> {
         let wanted = self.target_platform(recipe);
-        let packages = PackageInputs { recipe, platform: &wanted, environment, work, progress };
+        let packages = PackageInputs { recipe, platform: &wanted, python, work, progress };
         let reference = recipe.base.parse::<BaseReference>()?;
         let (image, name) = match &reference {
             BaseReference::Scratch if wanted != Platform::of_this_program() => {
@@ -189,6 +190,32 @@ impl ResolvedBase {
             Some(error) => Err(error.into()),
             None => Ok((Venv::open(folder)?, None)),
         }
+    }
+
+    /// Returns the base's `python` as a program of this machine, unpacked in the folder `cache`; `None` if this machine
+    /// cannot execute it, with a warning if it should.
+    pub(super) fn interpreter(
+        &self,
+        python: &BasePython,
+        cache: &Path,
+        progress: &dyn Progress,
+    ) -> Option<Interpreter> {
+        let unpacked = || -> Result<Option<Interpreter>, BuildError> {
+            let Some(runnable) = RunnablePython::find(&self.view, python, Some(cache), progress)? else {
+                return Ok(None);
+            };
+            let program = runnable.program(cache)?;
+            let root = runnable.root_of(&program);
+            let place = |path: &ImagePath| root.join(path.as_str());
+            let folders = (&*place(&python.prefix), &*place(&python.stdlib));
+            Ok(Some(Interpreter::unpacked(&program, folders, Architecture(python.machine.number))?))
+        };
+        unpacked().unwrap_or_else(|error| {
+            let name = format!("/{}", python.executable);
+            let message = format!("of the base cannot be used on this machine: {error}");
+            progress.warn(Warning::new(name, message));
+            None
+        })
     }
 
     /// Returns the directory of the base's C library, in which its loader searches.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,8 @@ use crate::tree::{Content, Entry, ImagePath, Kind, Owner};
 pub(super) struct Compiler {
     python: Python,
     mode: BytecodeMode,
+    /// True if bytecode that an installer made does not count: another patch release may have compiled it.
+    ignores_installed: bool,
 }
 
 /// The set of modules to compile. Separate caches keep the environment's bytecode across changes of
@@ -34,14 +36,25 @@ pub(super) enum ModuleSet {
     Source,
 }
 
+/// The places of a Python that compiles.
+pub(super) struct CompilerSearch<'a> {
+    /// The search path.
+    pub(super) path: &'a OsStr,
+    /// Makes the Python of the base a program of this machine, if possible.
+    pub(super) of_base: &'a dyn Fn() -> Option<PathBuf>,
+    /// True if the base's Python compiles even if this machine has one of its version: the bytecode then depends on
+    /// the base alone.
+    pub(super) prefers_base: bool,
+}
+
 impl Compiler {
     /// Makes the compiler for an image with the Python `python`. If that Python is not installed
-    /// on this machine, searches another of its version in `search_path`. `base_level` is the
-    /// base's `PYTHONOPTIMIZE`.
+    /// on this machine, searches another of its version. `base_level` is the base's `PYTHONOPTIMIZE`.
     pub(super) fn of(
         recipe: &Recipe,
         python: &ImagePython,
-        (search_path, base_level): (&OsStr, Option<&str>),
+        search: &CompilerSearch<'_>,
+        base_level: Option<&str>,
         progress: &dyn Progress,
     ) -> Self {
         let mode = match recipe.bytecode {
@@ -50,6 +63,13 @@ impl Compiler {
             settings::Bytecode::Strip => BytecodeMode::Strip,
         };
         let optimize = optimization(recipe, base_level);
+        if search.prefers_base
+            && mode == BytecodeMode::Compile
+            && let Some(program) = (search.of_base)()
+        {
+            let compiler = Self::cross((python.version, mode), Some(program), optimize, progress);
+            return Self { ignores_installed: true, ..compiler };
+        }
         if let Some(interpreter) = &python.host {
             let python = Python {
                 executable: interpreter.executable.clone(),
@@ -58,14 +78,50 @@ impl Compiler {
                 magic: None,
                 optimize,
             };
-            return Self { python, mode };
+            return Self { python, mode, ignores_installed: false };
         }
-        let local = interpreter::find(python.version, search_path);
-        let found = bytecode::cross_compilation(python.version, mode, local);
+        let local = interpreter::find(python.version, search.path).or_else(search.of_base);
+        Self::cross((python.version, mode), local, optimize, progress)
+    }
+
+    /// Makes the compiler for a Python of `version` that the image has, run by `program`.
+    #[cfg(feature = "apt")]
+    pub(super) fn of_version(
+        recipe: &Recipe,
+        version: PythonVersion,
+        program: Option<PathBuf>,
+        progress: &dyn Progress,
+    ) -> Self {
+        Self::cross((version, BytecodeMode::Compile), program, optimization(recipe, None), progress)
+    }
+
+    fn cross(
+        (version, mode): (PythonVersion, BytecodeMode),
+        local: Option<PathBuf>,
+        optimize: u8,
+        progress: &dyn Progress,
+    ) -> Self {
+        let found = bytecode::cross_compilation(version, mode, local);
         if let Some(warning) = found.warning {
             progress.warn(warning);
         }
-        Self { python: Python { optimize, ..found.python }, mode: found.mode }
+        let python = Python { optimize, ..found.python };
+        Self { python, mode: found.mode, ignores_installed: false }
+    }
+
+    /// Forgets the bytecode of installers if it does not count.
+    pub(super) fn forget_installed(&self, modules: &mut [bytecode::BytecodeSource]) {
+        if self.ignores_installed {
+            for module in modules {
+                module.pyc = None;
+            }
+        }
+    }
+
+    /// Returns the level of optimization.
+    #[cfg(feature = "apt")]
+    pub(super) fn optimization(&self) -> u8 {
+        self.python.optimize
     }
 
     /// Compiles `sources`, and returns the bytecode and the modules that do not compile. Caches

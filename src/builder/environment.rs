@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::base::ResolvedBase;
 use super::hints::LazyHints;
 use super::{BuildError, Builder, Provisioning};
 use crate::platform::Platform;
 use crate::progress::{Progress, Silent};
 use crate::python::environment::venv;
-use crate::python::provision::Provision;
+use crate::python::provision::{BaseInterpreter, Provision};
+use crate::python::requirements::declaration::DependencySelection;
 use crate::recipe::Recipe;
 use crate::settings::PythonRequest;
 
@@ -18,28 +20,30 @@ impl Builder {
         venv::find(named.map(PathBuf::as_path), &self.root, self.active_venv.as_deref())
     }
 
-    /// Returns the directory of the environment: the named one, `.venv` in the project, the active
-    /// one, or one made in the cache directory or else in `work`.
-    pub(super) fn environment(
+    /// Makes an environment in the cache directory or else in `work`, for the Python of `base` if it has one.
+    pub(super) fn make_environment(
         &self,
-        (platform, recipe): (&Platform, &Recipe),
+        recipe: &Recipe,
         hints: &LazyHints<'_>,
+        base: Option<&ResolvedBase>,
         work: &Path,
         progress: &dyn Progress,
     ) -> Result<PathBuf, BuildError> {
-        if let Some(folder) = self.existing_environment(platform) {
-            return Ok(folder);
-        }
-        let suggested = hints.get().python_version.as_ref().map(|(version, _)| version.as_str());
+        let cache = self.cache.as_deref().unwrap_or(work);
+        let of_base = base.and_then(|base| base.view.pythons(base.path()).into_iter().next());
+        let version = of_base.as_ref().and_then(|python| python.full_version.clone());
+        let unpack = || {
+            let (base, python) = (base?, of_base.as_ref()?);
+            base.interpreter(python, cache, progress)
+        };
+        let selection = recipe.dependencies();
         let provision = Provision {
-            context: &self.root,
-            cache: self.cache.as_deref().unwrap_or(work),
-            selection: &recipe.dependencies(),
-            python: recipe.python.as_ref().map(PythonRequest::as_str),
-            suggested_python: suggested,
-            path: Some(&self.search_path),
-            installations: &self.installations,
+            cache,
+            base_python: version
+                .as_deref()
+                .map(|full_version| BaseInterpreter { full_version, unpack: &unpack }),
             progress,
+            ..self.provision(recipe, &selection, hints)
         };
         let make = "make one (`python3 -m venv .venv` and pip, or `uv sync`), name it with --venv";
         let help = match self.provisioning {
@@ -54,6 +58,30 @@ impl Builder {
             }
         };
         Err(BuildError::NoEnvironment { root: self.root.clone(), help })
+    }
+
+    /// Returns true if the project and the settings allow a Python of the full version `version` for an environment
+    /// to be made.
+    pub(super) fn allows_python(&self, recipe: &Recipe, hints: &LazyHints<'_>, version: &str) -> bool {
+        let selection = recipe.dependencies();
+        self.provision(recipe, &selection, hints).allows_python(version)
+    }
+
+    /// Describes the environment to be made.
+    fn provision<'a>(
+        &'a self,
+        recipe: &'a Recipe,
+        selection: &'a DependencySelection,
+        hints: &'a LazyHints<'_>,
+    ) -> Provision<'a> {
+        Provision {
+            selection,
+            python: recipe.python.as_ref().map(PythonRequest::as_str),
+            suggested_python: hints.get().python_version.as_ref().map(|(version, _)| version.as_str()),
+            path: Some(&self.search_path),
+            installations: &self.installations,
+            ..Provision::new(&self.root, &self.root, &Silent)
+        }
     }
 
     /// Returns the error of a project whose dependencies are declared elsewhere, such as in folders below

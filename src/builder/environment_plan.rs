@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf, absolute};
 use serde::{Deserialize, Serialize};
 
 use super::base::ResolvedBase;
-use super::compile::{Compiler, ModuleSet, PYTHONOPTIMIZE, distribute, environment_modules};
+use super::compile::{Compiler, CompilerSearch, ModuleSet, PYTHONOPTIMIZE, distribute, environment_modules};
 use super::complete;
 use super::environment_location::EnvironmentLocation;
 use super::error::BuildError;
@@ -19,7 +19,7 @@ use super::python::{ImagePython, PipSource};
 use super::selection::{SelectedDistributions, allow_missing, select};
 use super::system::{LibraryUsers, loader_files, programs};
 use super::warning_recorder::WarningRecorder;
-use crate::base::BasePython;
+use crate::base::{BasePython, BaseReference};
 use crate::parallel;
 use crate::plan::extra::ExtraEntries;
 use crate::plan::source_layer::LowerLayers;
@@ -186,6 +186,7 @@ impl EnvironmentPlanner<'_> {
             PipSource::None
         };
         let span = Span::begin(progress, Activity::ReadInterpreter);
+        let base_python = of_base.clone();
         let mut python = ImagePython::find(recipe, &venv, &environment, pip, of_base, self.wanted, progress)?;
         drop(span);
         let span = Span::begin(progress, Activity::RelocateEnvironment);
@@ -206,7 +207,7 @@ impl EnvironmentPlanner<'_> {
         let (pip_entries, pip_sources) = python.pip.take().unzip();
         let pip_owner = pip_entries.iter().flatten().next().map(|entry| entry.owner.clone());
         let pip_sources = pip_sources.unwrap_or_default();
-        let modules = environment_modules(&mut python, &relocated, (pip_sources, pip_owner));
+        let mut modules = environment_modules(&mut python, &relocated, (pip_sources, pip_owner));
         let mut pieces = Pieces {
             interpreter: python.files.as_mut().map(|files| take(&mut files.entries)).unwrap_or_default(),
             distributions: relocated.distributions,
@@ -216,7 +217,13 @@ impl EnvironmentPlanner<'_> {
         pieces.environment.extend(relocated.unowned);
         pieces.distributions.extend(pip_entries.map(|entries| ("pip".to_owned(), entries)));
         let base_level = self.base.and_then(|base| base.variable(PYTHONOPTIMIZE));
-        let compiler = Compiler::of(recipe, &python, (self.search_path, base_level.as_deref()), progress);
+        let search = CompilerSearch {
+            path: self.search_path,
+            of_base: &|| self.base_program(base_python.as_ref()?, progress),
+            prefers_base: matches!(recipe.base.parse(), Ok(BaseReference::Apt(_))),
+        };
+        let compiler = Compiler::of(recipe, &python, &search, base_level.as_deref(), progress);
+        compiler.forget_installed(&mut modules);
         let bytecode = (&compiler, &modules[..]);
         // Untraced: a change of an executable script must not invalidate the cached plan.
         natives.extend(traced_fs::untraced(|| loader_files_of_sources(&relocated.sources))?);
@@ -247,6 +254,13 @@ impl EnvironmentPlanner<'_> {
         };
         parallel::drop_in_background((venv, python, modules));
         Ok((facts, pieces))
+    }
+
+    /// Returns the base's `python` as a program of this machine.
+    fn base_program(&self, python: &BasePython, progress: &dyn Progress) -> Option<PathBuf> {
+        let program = self.base?.interpreter(python, self.cache, progress)?.executable;
+        // The plan is not valid without the program.
+        traced_fs::is_file(&program).then_some(program)
     }
 
     /// Finds the required system files, and the bytecode of `modules`. The two are independent and

@@ -48,6 +48,8 @@ mod server_dependencies;
 mod service;
 mod source;
 mod source_warnings;
+#[cfg(feature = "apt")]
+mod standard_library;
 mod system;
 mod warning_recorder;
 mod write;

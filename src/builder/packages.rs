@@ -10,17 +10,19 @@ use std::path::Path;
 use debian_archive::index::Installed;
 use debian_archive::sources::SourcesFormat;
 
-use super::package_inputs::{PackageInputs, PackageSets};
+use super::hints::LazyHints;
+use super::package_inputs::{PackageInputs, PackageSets, WantedPython};
 use super::{BuildError, Builder};
 use crate::apt::client::{ArchiveSettings, UnsignedReleases};
-use crate::apt::{AptError, LayerFolders, PackageLayer, PackageLookup, installed_in, suite_of_root};
+use crate::apt::{
+    AptError, LayerFolders, PackageLayer, PackageLookup, SuitePython, installed_in, suite_of_root,
+};
 use crate::base::{BaseReference, View};
 use crate::digest::Digest;
 use crate::image::{DEFAULT_PATH, HistoryLine, Image, ImageConfig, Process};
 use crate::lock::{Lock, Policy};
 use crate::platform::Platform;
 use crate::progress::Progress;
-use crate::python::Venv;
 use crate::recipe::Recipe;
 
 /// The packages of an image, before they are resolved.
@@ -63,6 +65,7 @@ impl Builder {
                 comment: packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>().join(" "),
             };
             image = image.append_layers(vec![(layer, line)])?;
+            image = self.add_standard_library_bytecode(image, packages, inputs)?;
         }
         Ok(image)
     }
@@ -79,18 +82,18 @@ impl Builder {
         }
         let platform = self.target_platform(&recipe);
         let work = self.staging()?;
-        let environment = self.existing_environment(&platform);
-        let inputs = PackageInputs {
-            recipe: &recipe,
-            platform: &platform,
-            environment: environment.as_deref(),
-            work: work.path(),
-            progress,
+        let hints = LazyHints::of(&self.root);
+        let allowed = |version: &str| self.allows_python(&recipe, &hints, version);
+        let python = match self.existing_environment(&platform) {
+            Some(environment) => WantedPython::of(&environment),
+            None => WantedPython::Allowed(&allowed),
         };
+        let inputs =
+            PackageInputs { recipe: &recipe, platform: &platform, python, work: work.path(), progress };
         let plain = Recipe { packages: Vec::new(), ..recipe.clone() };
         let base = match reference {
             BaseReference::Image(_) | BaseReference::Rootfs(_) => {
-                self.resolved_base(&plain, None, work.path(), progress)?
+                self.resolved_base(&plain, WantedPython::None, work.path(), progress)?
             }
             BaseReference::Scratch | BaseReference::Apt(_) => None,
         };
@@ -125,13 +128,7 @@ impl Builder {
         let mut layers = Vec::new();
         if let BaseReference::Apt(_) = reference {
             let (mut base, mut tools) = (recipe.apt.base.clone(), recipe.apt.tools.clone());
-            let python = match (inputs.environment, inputs.environment.and_then(Venv::version_of)) {
-                (_, Some(version)) => lookup.python(version, progress)?,
-                // `pip install --target` records no version.
-                (Some(_), None) => Some("python3".to_owned()),
-                (None, None) => None,
-            };
-            if let Some(python) = python {
+            if let Some(python) = inputs.python.choose(&mut lookup, progress)? {
                 if recipe.headers {
                     tools.push(format!("lib{python}-dev"));
                 }
@@ -159,6 +156,22 @@ impl Builder {
             settings.unsigned = UnsignedReleases::Allow;
         }
         Ok(settings)
+    }
+}
+
+impl WantedPython<'_> {
+    /// Returns the package of the wanted Python.
+    fn choose(
+        self,
+        lookup: &mut PackageLookup,
+        progress: &dyn Progress,
+    ) -> Result<Option<String>, BuildError> {
+        let is_wanted: &dyn Fn(&SuitePython) -> bool = match self {
+            Self::None => return Ok(None),
+            Self::Of(version) => &move |python| python.runs(version),
+            Self::Allowed(allowed) => &move |python| allowed(&python.full_version),
+        };
+        Ok(lookup.pythons(progress)?.into_iter().find(is_wanted).map(|python| python.package))
     }
 }
 

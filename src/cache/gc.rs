@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::{Record, codec, folder, paths, prepared};
+use super::{PYTHONS_FOLDER, Record, codec, folder, paths, prepared};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::staging::{abandoned, is_staging};
@@ -54,6 +54,8 @@ pub enum CacheEntryKind {
     View,
     /// Virtual environments.
     Environment,
+    /// Pythons of bases, to be started on this machine.
+    Python,
     /// Files that commands of a project made.
     Prepared,
     /// Indexes and packages of archives.
@@ -88,13 +90,14 @@ pub struct Pruned {
 
 impl CacheEntryKind {
     /// All kinds, in display order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Layer,
         Self::Memory,
         Self::Registry,
         Self::Bytecode,
         Self::View,
         Self::Environment,
+        Self::Python,
         Self::Prepared,
         Self::Packages,
         Self::Abandoned,
@@ -110,6 +113,7 @@ impl CacheEntryKind {
             Self::Bytecode => "bytecode",
             Self::View => "views of bases",
             Self::Environment => "environments",
+            Self::Python => "Pythons of bases",
             Self::Prepared => "prepared files",
             Self::Packages => "packages",
             Self::Abandoned => "abandoned work",
@@ -145,6 +149,9 @@ pub fn list(cache: &Path) -> Result<Vec<CacheEntry>, FileError> {
             }
             Some("venv") => {
                 all.extend(children(&path).map(|path| folder_entry(CacheEntryKind::Environment, path)));
+            }
+            Some(PYTHONS_FOLDER) => {
+                all.extend(children(&path).map(|path| folder_entry(CacheEntryKind::Python, path)));
             }
             Some(prepared::FOLDER) => {
                 all.extend(children(&path).map(|path| folder_entry(CacheEntryKind::Prepared, path)));

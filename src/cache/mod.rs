@@ -22,6 +22,8 @@ mod file_digests;
 mod folder;
 pub mod gc;
 mod key;
+#[cfg(feature = "apt")]
+mod made_layer;
 mod paths;
 mod prepared;
 mod record;
@@ -31,11 +33,16 @@ mod verified_blobs;
 pub use file_digests::{FileDigest, FileDigests};
 pub use folder::{BuildLock, LayerCache};
 pub use key::{content_key, hint, quick_key};
+#[cfg(feature = "apt")]
+pub(crate) use made_layer::MadeLayer;
 pub(crate) use prepared::{PreparedFiles, UnusableFile};
 pub use record::{LeakedPath, QuickRecord, Record};
 pub use remote::{Lease, RemoteCache, RemoteCacheError};
 pub use verified_blobs::VerifiedBlobs;
 pub(crate) use verified_blobs::{mark_used, settle};
+
+/// The folder of the Pythons of bases, each in a folder of its own.
+pub(crate) const PYTHONS_FOLDER: &str = "pythons";
 
 /// Decodes arbitrary bytes as every cached type, for a fuzz target: damaged files, and valid seals
 /// around invalid bodies.

@@ -14,6 +14,7 @@ mod apt_client;
 mod archives;
 mod bad_input;
 mod base;
+mod base_python;
 mod bytecode;
 mod check;
 mod check_imports;

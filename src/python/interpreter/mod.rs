@@ -16,6 +16,7 @@ mod rewrite;
 mod run_error;
 mod search;
 mod trim;
+mod unpacked;
 mod version;
 
 use std::path::PathBuf;

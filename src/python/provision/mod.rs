@@ -47,12 +47,13 @@ pub use self::workspace::member_folder;
 use self::workspace::{LockLookup, UvLock};
 use crate::digest::Hasher;
 use crate::error::FileError;
+use crate::platform::Platform;
 use crate::printable;
 use crate::progress::{Activity, Progress, Step, Warning};
 use crate::python::environment::config::Config;
-use crate::python::environment::venv::Venv;
+use crate::python::environment::venv::{Runner, Venv};
 use crate::python::environment::version::PythonVersion;
-use crate::python::interpreter::{FoundInterpreters, Interpreter, InterpreterSearch};
+use crate::python::interpreter::{self, FoundInterpreters, Interpreter, InterpreterSearch};
 use crate::python::requirements::closure::{ClosureError, DeclaredDependencies, read_pyproject};
 use crate::python::requirements::declaration::{Declaration, DefaultGroups, DependencySelection};
 use crate::python::requirements::marker::Environment;
@@ -122,8 +123,20 @@ pub struct Provision<'a> {
     pub path: Option<&'a OsStr>,
     /// Folders of Python installations, each in its own subfolder.
     pub installations: &'a [PathBuf],
+    /// The Python of the image's base: used if the project allows its version, through an interpreter of this
+    /// machine of the same minor version, or else itself.
+    pub base_python: Option<BaseInterpreter<'a>>,
     /// Receives steps and warnings.
     pub progress: &'a dyn Progress,
+}
+
+/// The Python of an image's base, for which an environment is made.
+#[derive(Clone, Copy)]
+pub struct BaseInterpreter<'a> {
+    /// The full version, such as `3.11.2`.
+    pub full_version: &'a str,
+    /// Makes the interpreter startable on this machine, if possible.
+    pub unpack: &'a dyn Fn() -> Option<Interpreter>,
 }
 
 /// The tool that makes the environment.
@@ -140,6 +153,8 @@ enum ChosenInterpreter {
     Default,
     /// A program of this machine.
     Program(Box<Interpreter>),
+    /// The base's, started by a script.
+    OfBase(Box<Interpreter>),
     /// A version that uv may download, in the form of `--python`.
     Download(String),
 }
@@ -148,7 +163,9 @@ impl ChosenInterpreter {
     /// Returns true for the program with an identity of [`Provision::interpreter`].
     fn has_identity(&self, identity: &str) -> bool {
         match self {
-            Self::Program(program) => identity.contains(&format!(" {} ", program.full_version)),
+            Self::Program(program) | Self::OfBase(program) => {
+                identity.contains(&format!(" {} ", program.full_version))
+            }
             Self::Default | Self::Download(_) => false,
         }
     }
@@ -156,7 +173,7 @@ impl ChosenInterpreter {
     /// Returns the warning that another interpreter is tried.
     fn failed(&self, reason: &str, next: &Interpreter) -> Warning {
         let failed = match self {
-            Self::Program(failed) => format!("Python {}", failed.full_version),
+            Self::Program(failed) | Self::OfBase(failed) => format!("Python {}", failed.full_version),
             Self::Default | Self::Download(_) => "the default Python".to_owned(),
         };
         let message = format!("cannot be used ({reason}); Python {} is tried", next.full_version);
@@ -167,7 +184,9 @@ impl ChosenInterpreter {
     fn uv_arguments(&self) -> Vec<OsString> {
         match self {
             Self::Default => Vec::new(),
-            Self::Program(interpreter) => vec!["--python".into(), interpreter.executable.clone().into()],
+            Self::Program(interpreter) | Self::OfBase(interpreter) => {
+                vec!["--python".into(), interpreter.executable.clone().into()]
+            }
             Self::Download(request) => vec!["--python".into(), request.into()],
         }
     }
@@ -250,6 +269,7 @@ impl<'a> Provision<'a> {
             suggested_python: None,
             path: None,
             installations: &[],
+            base_python: None,
             progress,
         }
     }
@@ -358,9 +378,7 @@ impl Provision<'_> {
             (LockLookup::Lock(lock), ProvisionSource::UvLock) => Some(lock),
             _ => None,
         };
-        let is_of_pipenv = matches!(self.declaration(), Some(Declaration::Pipfile));
-        let demands = PythonDemands::read(self.context, (uv_lock, is_of_pipenv), self.python)
-            .suggest(self.suggested_python);
+        let demands = self.demands(uv_lock);
         let lock_file = match origin {
             ProvisionSource::UvLock => uv_lock.map(|lock| lock.root.join("uv.lock")),
             ProvisionSource::Lock(kind) => Some(self.context.join(kind.file())),
@@ -405,11 +423,62 @@ impl Provision<'_> {
         Err(first_error.unwrap_or(ProvisionError::NoTool))
     }
 
+    /// Returns true if the project allows an environment with a Python of the full version `version`.
+    pub(crate) fn allows_python(&self, version: &str) -> bool {
+        let found = workspace::find(self.context);
+        let lock = match &found {
+            LockLookup::Lock(lock) if self.selection.requirements.is_empty() => Some(lock),
+            _ => None,
+        };
+        self.demands(lock).allow(version, || self.interpreters().interpreters)
+    }
+
+    /// Reads the demands on the version of Python.
+    fn demands(&self, uv_lock: Option<&UvLock>) -> PythonDemands {
+        let is_of_pipenv = matches!(self.declaration(), Some(Declaration::Pipfile));
+        PythonDemands::read(self.context, (uv_lock, is_of_pipenv), self.python).suggest(self.suggested_python)
+    }
+
+    /// Returns the interpreter for the Python of the base, if the project allows its version.
+    fn python_of_base(
+        &self,
+        demands: &PythonDemands,
+        interpreters: &[Interpreter],
+        can_make: impl Fn(&Interpreter) -> bool,
+    ) -> Option<(ChosenInterpreter, Option<Warning>)> {
+        let BaseInterpreter { full_version, unpack } = self.base_python?;
+        if !demands.allow(full_version, || interpreters.to_vec()) {
+            return None;
+        }
+        let minor = |version: &str| {
+            interpreter::version_of_text(version).map(|version| (version.major, version.minor))
+        };
+        let is_same = |one: &&Interpreter| {
+            minor(&one.full_version) == minor(full_version) && !one.version.free_threaded
+        };
+        let same: Vec<Interpreter> = interpreters.iter().filter(is_same).cloned().collect();
+        match demands.choose(&same) {
+            PythonChoice::Any(fitting) => Some((fitting.first().copied()?, None)),
+            PythonChoice::Fitting(fitting, warning) => Some((fitting.first().copied()?, warning)),
+            PythonChoice::None => None,
+        }
+        .map(|(interpreter, warning)| (ChosenInterpreter::Program(Box::new(interpreter.clone())), warning))
+        .or_else(|| {
+            let unpacked = [unpack().filter(can_make)?];
+            let warning = match demands.choose(&unpacked) {
+                PythonChoice::Fitting(_, warning) => warning,
+                PythonChoice::Any(_) | PythonChoice::None => None,
+            };
+            let [unpacked] = unpacked;
+            Some((ChosenInterpreter::OfBase(Box::new(unpacked)), warning))
+        })
+    }
+
     /// Returns the tool that makes an environment of an interpreter.
     fn tool(&self, uv: Option<&Path>, python: &ChosenInterpreter) -> Result<Tool, ProvisionError> {
         Ok(match (uv, python, self.find("python3")) {
             (Some(uv), ..) => Tool::Uv(uv.to_owned()),
-            (None, ChosenInterpreter::Program(interpreter), _) => {
+            (None, ChosenInterpreter::Program(interpreter) | ChosenInterpreter::OfBase(interpreter), _) => {
                 Tool::Python(interpreter.executable.clone())
             }
             (None, _, Some(python3)) => Tool::Python(python3),
@@ -427,7 +496,10 @@ impl Provision<'_> {
         let found = self.interpreters();
         // Debian has `venv` without `ensurepip` in a package of its own.
         let can_make = |interpreter: &Interpreter| has_uv || interpreter.stdlib.join("ensurepip").is_dir();
-        let interpreters: Vec<Interpreter> = found.interpreters.into_iter().filter(can_make).collect();
+        let interpreters: Vec<Interpreter> = found.interpreters.into_iter().filter(&can_make).collect();
+        if let Some((python, warning)) = self.python_of_base(demands, &interpreters, can_make) {
+            return Ok((vec![python], warning));
+        }
         let program = |interpreter: &Interpreter| ChosenInterpreter::Program(Box::new(interpreter.clone()));
         match (demands.choose(&interpreters), demands.for_uv()) {
             (PythonChoice::Any(others), _) => {
@@ -492,6 +564,10 @@ impl Provision<'_> {
             let mut warnings = self.make(&installation, origin, demands)?;
             let with = self.selection.with.iter().map(|requirement| format!("{requirement}\n"));
             self.install_lines(&installation, &with.collect::<String>())?;
+            if matches!(python, ChosenInterpreter::OfBase(_)) {
+                // Images with pip take it from the interpreter, which this one does not have.
+                self.install_lines(&installation, "pip")?;
+            }
             if !matches!(origin, ProvisionSource::UvLock | ProvisionSource::Lock(_)) {
                 warnings.extend(self.pkg_resources(&installation)?);
             }
@@ -525,7 +601,10 @@ impl Provision<'_> {
     /// Installs an older setuptools if a distribution needs its module `pkg_resources`.
     fn pkg_resources(&self, installation: &Installation<'_>) -> Result<Option<Warning>, ProvisionError> {
         let environment = marker_environment(installation.root);
-        let venv = Venv::open(installation.root).ok();
+        let platform = Platform::of_this_program();
+        let by_base =
+            || Venv::open_for(installation.root, &Runner::Base { platform: &platform, python: None });
+        let venv = Venv::open(installation.root).or_else(|_| by_base()).ok();
         let importer = venv.and_then(|venv| pkg_resources::importer(&venv, &environment));
         let Some(name) = importer else { return Ok(None) };
         let older = format!("setuptools<{}", left_out::WITHOUT_PKG_RESOURCES);
@@ -674,7 +753,7 @@ impl Provision<'_> {
         let name = if matches!(tool, Tool::Uv(_)) { "uv" } else { "pip" };
         match python {
             ChosenInterpreter::Default => {}
-            ChosenInterpreter::Program(interpreter) => {
+            ChosenInterpreter::Program(interpreter) | ChosenInterpreter::OfBase(interpreter) => {
                 return format!("{name} {} {}", interpreter.full_version, interpreter.executable.display());
             }
             ChosenInterpreter::Download(request) => return format!("{name} {request}"),
