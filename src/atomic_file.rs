@@ -17,7 +17,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD};
 use tempfile::NamedTempFile;
 
 use crate::error::FileError;
@@ -48,11 +48,7 @@ impl AtomicFile {
     pub(crate) fn beside(path: &Path) -> Result<Self, FileError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| Path::new("."));
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let unnamed = rustix::fs::open(folder, flags, Mode::from_raw_mode(MODE)).map(File::from).ok();
-        // Naming the file later needs `/proc`.
-        let unnamed = unnamed.filter(|file| fs_err::symlink_metadata(proc_path(file)).is_ok());
-        let file = if let Some(file) = unnamed {
+        let file = if let Some(file) = unnamed(folder) {
             TemporaryFile::Unnamed(file)
         } else {
             let named = temporary_with_mode(folder, MODE);
@@ -212,6 +208,21 @@ pub(crate) fn is_temporary(name: impl AsRef<OsStr>) -> bool {
 /// Syncs the names in `folder` to disk.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), FileError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::of("write", folder))
+}
+
+/// Makes a file without a name, if the system and the file system can.
+#[cfg(target_os = "linux")]
+fn unnamed(folder: &Path) -> Option<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(folder, flags, Mode::from_bits_retain(MODE)).map(File::from).ok()?;
+    // Naming the file later needs `/proc`.
+    fs_err::symlink_metadata(proc_path(&file)).is_ok().then_some(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unnamed(_folder: &Path) -> Option<File> {
+    None
 }
 
 /// Returns the name of an open file in `/proc`.

@@ -47,7 +47,10 @@ impl Builder {
         let packages = PackageInputs { recipe, platform: &wanted, python, work, progress };
         let reference = recipe.base.parse::<BaseReference>()?;
         let (image, name) = match &reference {
-            BaseReference::Scratch if wanted != Platform::of_this_program() => {
+            // The interpreter of another system runs in no container.
+            BaseReference::Scratch
+                if cfg!(not(target_os = "linux")) || wanted != Platform::of_this_program() =>
+            {
                 return Err(BuildError::NoInterpreterFor(wanted));
             }
             BaseReference::Scratch if recipe.packages.is_empty() => return Ok(None),

@@ -186,17 +186,13 @@ struct HiddenCgroups;
 
 impl HiddenCgroups {
     fn for_runtime(runtime: &InstalledRuntime) -> Option<Self> {
-        if runtime.name != RuntimeName::Crun {
-            return None;
-        }
-        let flags = rustix::mount::MountFlags::RDONLY;
-        rustix::mount::mount("tmpfs", CGROUPS, "tmpfs", flags, None).ok().map(|()| Self)
+        (runtime.name == RuntimeName::Crun && container::hide(CGROUPS)).then_some(Self)
     }
 }
 
 impl Drop for HiddenCgroups {
     fn drop(&mut self) {
-        let _ = rustix::mount::unmount(CGROUPS, rustix::mount::UnmountFlags::DETACH);
+        container::show(CGROUPS);
     }
 }
 

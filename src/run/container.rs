@@ -103,6 +103,16 @@ impl BundleConfig {
     }
 }
 
+/// Mounts an empty file system on a folder, and returns true on success.
+pub(super) fn hide(folder: &str) -> bool {
+    mount("tmpfs", folder, "tmpfs", MountFlags::RDONLY, None).is_ok()
+}
+
+/// Unmounts the file system of [`hide`].
+pub(super) fn show(folder: &str) {
+    let _ = unmount(folder, UnmountFlags::DETACH);
+}
+
 /// Adds the arguments of the helper command `container`.
 pub(super) fn start_command(mut helper: Command, bundle: &Path, mark: &Path) -> Command {
     helper.arg(bundle).arg(mark);

@@ -15,13 +15,17 @@
 mod agent;
 mod bundle;
 mod config;
+#[cfg(target_os = "linux")]
 mod container;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 mod engine;
 mod error;
 mod http;
 mod job;
 mod junit;
 mod log;
+#[cfg(target_os = "linux")]
 mod loopback;
 mod process;
 mod refusal;
@@ -33,6 +37,9 @@ mod signal;
 mod space;
 mod test;
 mod user;
+
+#[cfg(not(target_os = "linux"))]
+use elsewhere::{container, loopback};
 
 pub use agent::{HELPER_ARGUMENT, helper_main};
 pub use engine::EngineProgram;

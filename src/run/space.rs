@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::thread::CapabilitySet;
-
 use super::agent::last_line;
 use super::job::Message;
 use super::log::Log;
@@ -59,6 +57,9 @@ pub(super) enum AgentEnd {
 impl Space {
     /// Returns the namespaces that the machine permits, or its reason.
     pub(super) fn find(wanted: NetworkNamespace, path: Option<&OsStr>) -> Result<Self, String> {
+        if cfg!(not(target_os = "linux")) {
+            return Err("namespaces need Linux".to_owned());
+        }
         let program =
             find_program("unshare", path).ok_or("the program `unshare` of util-linux is not installed")?;
         let is_root = is_root();
@@ -142,10 +143,20 @@ impl Space {
 /// Returns true if this process is root, may mount, and may use every user. Root of a container may not
 /// mount, and root of a user namespace has few users.
 fn is_root() -> bool {
-    let may_mount = rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::CHOWN));
     let users = fs_err::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    rustix::process::geteuid().is_root() && may_mount && mapped_users(&users) >= USERS
+    rustix::process::geteuid().is_root() && may_mount() && mapped_users(&users) >= USERS
+}
+
+#[cfg(target_os = "linux")]
+fn may_mount() -> bool {
+    use rustix::thread::CapabilitySet;
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::CHOWN))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn may_mount() -> bool {
+    false
 }
 
 /// Returns the number of users in a `uid_map` (user_namespaces(7)).

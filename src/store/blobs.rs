@@ -1,7 +1,7 @@
 //! Adding files to a layout: complete, synced and verified, or not at all.
 
 use std::fs::{File, Metadata};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -196,11 +196,10 @@ fn share(file: &HostFile, path: &Path) -> bool {
     right
 }
 
-/// Makes `path` a reflink of `source`, copy-on-write (btrfs, XFS).
+/// Makes `path` a reflink of `source`, copy-on-write (btrfs, XFS, APFS).
 fn clone(source: &Path, path: &Path) -> bool {
     let cloned = File::open(source).and_then(|source| {
-        let file = File::create_new(path)?;
-        rustix::fs::ioctl_ficlone(&file, &source)?;
+        let file = reflink(&source, path)?;
         settle(&file)?;
         file.sync_all()
     });
@@ -208,6 +207,24 @@ fn clone(source: &Path, path: &Path) -> bool {
         let _ = fs_err::remove_file(path);
     }
     cloned.is_ok()
+}
+
+#[cfg(target_os = "linux")]
+fn reflink(source: &File, path: &Path) -> io::Result<File> {
+    let file = File::create_new(path)?;
+    rustix::fs::ioctl_ficlone(&file, source)?;
+    Ok(file)
+}
+
+#[cfg(target_os = "macos")]
+fn reflink(source: &File, path: &Path) -> io::Result<File> {
+    rustix::fs::fclonefileat(source, rustix::fs::CWD, path, rustix::fs::CloneFlags::empty())?;
+    File::options().write(true).open(path)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn reflink(_source: &File, _path: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Hard-links `source` to `path` if the link equals a copy. Returns whether it did.

@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::stamp::FileStamp;
 use crate::digest::{Digest, Hasher};
 
+/// Opens a folder as a place for lookups alone, which needs no permission to list it.
+#[cfg(target_os = "linux")]
+const PATH_ONLY: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const PATH_ONLY: OFlags = OFlags::empty();
+
 /// Handling of a link in the last component of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Follow {
@@ -112,7 +118,7 @@ impl ListedDirectory {
 
     /// Returns true if the directory and the files in it have the same stamps.
     pub(super) fn is_valid(&self) -> rustix::io::Result<bool> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = PATH_ONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(CWD, &*self.path, flags, Mode::empty())?;
         if FileStamp::from(&fstat(&directory)?) != self.stamp {
             return Ok(false);
