@@ -30,7 +30,7 @@ pub(crate) struct CheckArguments {
     #[arg(long, value_name = "RULE,…", value_delimiter = ',', env = "IPO_OCI_CHECK_IGNORE")]
     ignore: Vec<String>,
     /// Print the reason and the way out of a rule
-    #[arg(long, value_name = "RULE", exclusive = true)]
+    #[arg(long, value_name = "RULE", conflicts_with = "subject")]
     explain: Option<String>,
     /// Form of the output
     #[arg(long, value_enum, default_value = "text")]
