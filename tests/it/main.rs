@@ -42,6 +42,7 @@ mod gitignore;
 mod golden;
 #[cfg(all(feature = "registry", feature = "zstd", not(feature = "object-store")))]
 mod init;
+mod install;
 mod interpreter;
 mod layer_cache;
 mod lock;
