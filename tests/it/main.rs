@@ -20,6 +20,8 @@ mod check;
 mod check_imports;
 mod check_loader;
 mod check_secrets;
+#[cfg(feature = "registry")]
+mod ci;
 mod cli;
 mod complete;
 mod context;
@@ -32,6 +34,8 @@ mod deploy;
 mod diff;
 mod docker;
 mod dockerignore;
+#[cfg(feature = "registry")]
+mod documents;
 mod elf;
 mod embed;
 mod examples;
