@@ -8,6 +8,7 @@ use ipo_oci::deploy::{DeployFile, DeployOptions, DeployTarget, DeployedImage, De
 use ipo_oci::error::FileError;
 use ipo_oci::image::Image;
 use ipo_oci::platform::Platform;
+use ipo_oci::printable;
 use ipo_oci::progress::{Activity, Progress as _, Step};
 use ipo_oci::recipe::WEB;
 use ipo_oci::reference::{Reference, split_name};
@@ -20,6 +21,7 @@ use super::failure::Failure;
 use super::heading;
 use super::project::ProjectArguments;
 use super::reports::write_file;
+use super::streams;
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci deploy`.
@@ -39,6 +41,10 @@ pub(crate) struct DeployArguments {
     #[arg(help_heading = heading::OUTPUT)]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
+    /// Write a base of Kustomize to a folder
+    #[arg(help_heading = heading::OUTPUT)]
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    kustomize: Option<PathBuf>,
     /// Name and tag of the images [default: the project's, latest]
     #[arg(help_heading = heading::IMAGE)]
     #[arg(short, long, value_name = "NAME[:TAG]", env = "IPO_OCI_TAG")]
@@ -62,14 +68,18 @@ pub(crate) struct DeployArguments {
 enum TargetProgram {
     /// docker compose, docker-compose or podman-compose
     Compose,
-}
-
-impl From<TargetProgram> for DeployTarget {
-    fn from(program: TargetProgram) -> Self {
-        match program {
-            TargetProgram::Compose => Self::Compose,
-        }
-    }
+    /// Kubernetes
+    Kubernetes,
+    /// Google Cloud Run
+    CloudRun,
+    /// Amazon ECS on Fargate, by CloudFormation
+    Ecs,
+    /// Fly.io
+    Fly,
+    /// Nomad
+    Nomad,
+    /// systemd, by Podman's Quadlet
+    Systemd,
 }
 
 /// Prints or writes the files of the deployment.
@@ -80,8 +90,9 @@ pub(crate) fn run(arguments: &DeployArguments, terminal: &Terminal) -> Result<()
     } else {
         arguments.of_image(folder, terminal)?
     };
-    let files = deployment.render(arguments.program.into()).map_err(Failure::failed)?;
-    match (&arguments.output, files.as_slice()) {
+    let files = deployment.render(arguments.target()?).map_err(Failure::failed)?;
+    let output = arguments.kustomize.as_ref().or(arguments.output.as_ref());
+    match (output, files.as_slice()) {
         (None, files) => terminal.bytes(joined(files).as_bytes()),
         (Some(output), [file]) if !output.is_dir() => write_file(output, &file.text),
         (Some(output), files) => {
@@ -103,6 +114,25 @@ fn joined(files: &[DeployFile]) -> String {
 }
 
 impl DeployArguments {
+    fn target(&self) -> Result<DeployTarget, Failure> {
+        Ok(match (self.program, &self.kustomize) {
+            (TargetProgram::Kubernetes, Some(_)) => DeployTarget::Kustomize,
+            (_, Some(_)) => {
+                return Err(Failure::usage(
+                    "cannot write a base of Kustomize for another target",
+                    "name kubernetes",
+                ));
+            }
+            (TargetProgram::Compose, None) => DeployTarget::Compose,
+            (TargetProgram::Kubernetes, None) => DeployTarget::Kubernetes,
+            (TargetProgram::CloudRun, None) => DeployTarget::CloudRun,
+            (TargetProgram::Ecs, None) => DeployTarget::Ecs,
+            (TargetProgram::Fly, None) => DeployTarget::Fly,
+            (TargetProgram::Nomad, None) => DeployTarget::Nomad,
+            (TargetProgram::Systemd, None) => DeployTarget::Systemd,
+        })
+    }
+
     fn options(&self) -> DeployOptions {
         let mut options = DeployOptions::default();
         options.pinning = if self.by_tag { Pinning::Tag } else { Pinning::Digest };
@@ -120,6 +150,16 @@ impl DeployArguments {
             let mut settings = Settings::default();
             (settings.name, settings.tag) = (Some(name), tag);
             builder = builder.settings(settings);
+        }
+        let output = self.kustomize.clone().or_else(|| self.output.clone()).or_else(streams::output_file);
+        if let Some(output) = output
+            && builder.is_source(&output)?
+        {
+            let shown = printable::path(&output);
+            return Err(Failure::usage(
+                format!("cannot write {shown}: the file would be part of the image, whose digest it names"),
+                "exclude the file in .dockerignore, or write it out of the project's folder",
+            ));
         }
         Ok(builder.deployment(&self.options(), terminal)?)
     }

@@ -78,7 +78,9 @@ pub(super) const DEPLOY: &str = "\
 Examples:
   ipo-oci deploy compose > compose.yaml             # the project's processes
   ipo-oci deploy compose -t ghcr.io/team/api:3.0.0  # with the name in the registry
-  ipo-oci deploy compose ghcr.io/team/api:3.0.0     # an image";
+  ipo-oci deploy compose ghcr.io/team/api:3.0.0     # an image
+  ipo-oci deploy kubernetes --kustomize ../base     # a base of Kustomize
+  ipo-oci deploy systemd -o /etc/containers/systemd # units of Podman";
 
 pub(super) const COPY: &str = "\
 Examples:

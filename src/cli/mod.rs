@@ -129,7 +129,7 @@ enum Command {
     /// Distributions, Debian packages, configuration, files and layers, with the bytes of a pull.
     #[command(after_long_help = help::DIFF)]
     Diff(Box<diff::DiffArguments>),
-    /// Print what runs the images: Compose
+    /// Print what runs the images: Compose, Kubernetes and others
     ///
     /// The text follows from the configuration of the images and [tool.ipo-oci.deploy], with comments where a
     /// person has to decide. Secrets have names only.

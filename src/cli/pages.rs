@@ -134,7 +134,7 @@ const PAGES: [Page; 18] = [
     },
     Page {
         topic: "deploy",
-        about: "Compose, from the images and [tool.ipo-oci.deploy]",
+        about: "Compose, Kubernetes and others, from the images and a few settings",
         text: include_str!("../../docs/deploy.md"),
     },
     Page {

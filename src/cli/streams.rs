@@ -9,6 +9,11 @@ const ANCESTORS: usize = 3;
 /// Time for another process to start, in milliseconds.
 const START_TIMEOUT_MS: usize = 50;
 
+/// Returns the file that receives standard output, if it is one.
+pub(super) fn output_file() -> Option<PathBuf> {
+    std::fs::read_link("/proc/self/fd/1").ok().filter(|file| file.is_file())
+}
+
 /// Returns the files below `context` that receive the output of this process.
 pub(super) fn files_below(context: &Path) -> Vec<PathBuf> {
     let Ok(root) = std::fs::canonicalize(context) else { return Vec::new() };

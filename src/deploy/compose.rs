@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Deployment;
 use super::document::{YamlMap, YamlNode};
 use super::facts::ProcessUser;
 use super::workload::Workload;
+use super::{Deployment, slug};
 use crate::recipe::WEB;
 use crate::settings::WorkloadKind;
 
@@ -21,12 +21,8 @@ pub(super) fn render(deployment: &Deployment) -> String {
         }
         services.insert(&workload.name, service);
     }
-    let volumes: BTreeSet<String> = deployment
-        .workloads
-        .iter()
-        .flat_map(|workload| &workload.volumes)
-        .map(|path| volume_name(path))
-        .collect();
+    let volumes: BTreeSet<String> =
+        deployment.workloads.iter().flat_map(|workload| &workload.volumes).map(|path| slug(path)).collect();
     let mut volume_map = YamlMap::new();
     for name in volumes {
         volume_map.insert(name, YamlMap::new());
@@ -49,7 +45,7 @@ pub(super) fn render(deployment: &Deployment) -> String {
 /// Returns the comments of the whole file.
 fn head(deployment: &Deployment) -> YamlMap {
     // A `name` in the file is unknown to docker-compose 1.29.
-    let start = format!("docker compose --project-name {} up --detach --wait", deployment.name);
+    let start = format!("  docker compose --project-name {} up --detach --wait", deployment.name);
     let mut map = YamlMap::new().note("Written by ipo-oci deploy compose. Start:").note(start);
     if deployment.workloads.iter().any(|workload| !workload.is_in_registry) {
         map = map.note(
@@ -111,8 +107,7 @@ fn service(workload: &Workload, deployment: &Deployment, published: &mut BTreeSe
     }
     map = ports(map, workload, published);
     map = environment(map, workload);
-    let mounts: Vec<String> =
-        workload.volumes.iter().map(|path| format!("{}:{path}", volume_name(path))).collect();
+    let mounts: Vec<String> = workload.volumes.iter().map(|path| format!("{}:{path}", slug(path))).collect();
     map = map.set_filled("volumes", mounts);
     if facts.is_own {
         map = map.set("read_only", true).set("tmpfs", ["/tmp"]);
@@ -191,12 +186,4 @@ fn resources(map: YamlMap, workload: &Workload) -> YamlMap {
         Some(cpu) => map.set("cpus", YamlNode::Text(cpu.to_string())),
         None => map.set_disabled("cpus", "0.5"),
     }
-}
-
-/// Returns the name of the volume of a mount point: `/app/data` is `app-data`.
-fn volume_name(path: &str) -> String {
-    let name: String =
-        path.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-    let name = name.trim_matches('-');
-    if name.is_empty() { "data".to_owned() } else { name.to_owned() }
 }

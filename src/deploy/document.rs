@@ -72,6 +72,15 @@ impl YamlMap {
         self
     }
 
+    /// Adds a comment above the first entry.
+    #[must_use]
+    pub(super) fn with_first_note(mut self, text: impl Into<String>) -> Self {
+        if let Some(first) = self.entries.first_mut() {
+            first.comments.insert(0, text.into());
+        }
+        self
+    }
+
     /// Adds a comment at the end of the last entry's line.
     #[must_use]
     pub(super) fn trailing(mut self, text: impl Into<String>) -> Self {
@@ -286,8 +295,12 @@ fn line_length(items: &[YamlNode]) -> usize {
     items.iter().map(|item| item.inline().len() + 2).sum()
 }
 
-/// Writes a comment, wrapped at spaces.
+/// Writes a comment, wrapped at spaces. An indented one, such as a command, stays in one line.
 pub(super) fn comment(text: &mut String, depth: usize, note: &str) {
+    if note.starts_with(' ') {
+        let _ = writeln!(text, "{}# {}", indent(depth), one_line(note));
+        return;
+    }
     let width = WIDTH - 2 * depth;
     let mut line = String::new();
     for word in one_line(note).split(' ') {

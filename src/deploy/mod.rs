@@ -22,12 +22,19 @@
 //! # }
 //! ```
 
+mod cloud_run;
 mod compose;
 mod document;
+mod ecs;
 mod error;
 mod facts;
+mod fly;
 mod health;
+mod kubernetes;
+mod nomad;
+mod schedule;
 mod settings;
+mod systemd;
 mod workload;
 
 use std::path::PathBuf;
@@ -39,6 +46,7 @@ use crate::image::Image;
 use crate::reference::Name;
 use crate::settings::DeployTable;
 use crate::tree::ImagePath;
+use kubernetes::ManifestForm;
 use workload::Workload;
 
 /// The program that runs the images.
@@ -47,6 +55,20 @@ use workload::Workload;
 pub enum DeployTarget {
     /// Compose (Compose Specification).
     Compose,
+    /// Kubernetes, in one file.
+    Kubernetes,
+    /// Kubernetes, as a base of Kustomize.
+    Kustomize,
+    /// Google Cloud Run (Admin API v1).
+    CloudRun,
+    /// Amazon ECS on Fargate (CloudFormation).
+    Ecs,
+    /// Fly.io (`fly.toml`).
+    Fly,
+    /// Nomad (HCL2).
+    Nomad,
+    /// systemd, with units of Podman's Quadlet.
+    Systemd,
 }
 
 /// The form of the references to images.
@@ -148,8 +170,23 @@ impl Deployment {
     pub fn render(&self, target: DeployTarget) -> Result<Vec<DeployFile>, DeployError> {
         match target {
             DeployTarget::Compose => Ok(vec![DeployFile::new("compose.yaml", compose::render(self))]),
+            DeployTarget::Kubernetes => Ok(kubernetes::render(self, ManifestForm::Plain)),
+            DeployTarget::Kustomize => Ok(kubernetes::render(self, ManifestForm::Kustomize)),
+            DeployTarget::CloudRun => cloud_run::render(self),
+            DeployTarget::Ecs => ecs::render(self),
+            DeployTarget::Fly => fly::render(self),
+            DeployTarget::Nomad => Ok(nomad::render(self)),
+            DeployTarget::Systemd => Ok(systemd::render(self)),
         }
     }
+}
+
+/// Returns text in lower-case letters, digits and hyphens: `/app/data` is `app-data`.
+fn slug(text: &str) -> String {
+    let slug: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let slug = slug.trim_matches('-');
+    if slug.is_empty() { "data".to_owned() } else { slug.to_owned() }
 }
 
 /// Returns the last part of a repository as a DNS label (RFC 1123).
