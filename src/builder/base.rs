@@ -26,6 +26,8 @@ pub(super) struct ResolvedBase {
     pub(super) image: Image,
     /// Its files.
     pub(super) view: Arc<View>,
+    /// The files of the same base for this machine, if the image is for another platform and that base can be made.
+    pub(super) twin: Option<View>,
     /// Name and resolved digest, for annotations.
     pub(super) name: Option<(String, Digest)>,
     /// Environment variables of its configuration.
@@ -44,8 +46,14 @@ impl Builder {
         progress: &dyn Progress,
     ) -> Result<Option<ResolvedBase>, BuildError> {
         let wanted = self.target_platform(recipe);
-        let packages = PackageInputs { recipe, platform: &wanted, python, work, progress };
         let reference = recipe.base.parse::<BaseReference>()?;
+        let mut packages = PackageInputs { recipe, platform: &wanted, python, twin: None, work, progress };
+        let is_foreign = wanted.architecture != Platform::of_this_program().architecture;
+        let twin = match &reference {
+            BaseReference::Apt(_) if is_foreign => self.twin_of_packages(&reference, packages),
+            _ => None,
+        };
+        packages.twin = twin.as_ref();
         let (image, name) = match &reference {
             // The interpreter of another system runs in no container.
             BaseReference::Scratch
@@ -82,7 +90,7 @@ impl Builder {
             let view = view_of(&image)?;
             return Ok(Some(ResolvedBase::new(image, Arc::new(view), name)));
         }
-        Ok(Some(ResolvedBase::new(image, Arc::new(view), name)))
+        Ok(Some(ResolvedBase { twin, ..ResolvedBase::new(image, Arc::new(view), name) }))
     }
 
     /// Returns the lock of the project.
@@ -151,10 +159,38 @@ impl Builder {
     }
 }
 
+/// Returns the `python` of `view` as a program of this machine and the folder of its files: itself, or else the same
+/// version of `twin`. `None` if this machine can execute neither.
+pub(super) fn program_of(
+    view: &View,
+    twin: Option<&View>,
+    python: &BasePython,
+    (cache, work): (Option<&Path>, &Path),
+    progress: &dyn Progress,
+) -> Result<Option<(PathBuf, PathBuf)>, BuildError> {
+    let unpack = |view: &View, python: &BasePython| -> Result<Option<(PathBuf, PathBuf)>, BuildError> {
+        let Some(runnable) = RunnablePython::find(view, python, cache, progress)? else { return Ok(None) };
+        let program = runnable.program(cache.unwrap_or(work))?;
+        Ok(Some((runnable.root_of(&program), program)))
+    };
+    if let Some(found) = unpack(view, python)? {
+        return Ok(Some(found));
+    }
+    let of_twin = |twin: &View| {
+        let same =
+            |other: &BasePython| other.full_version.is_some() && other.full_version == python.full_version;
+        twin.pythons(None).into_iter().find(same)
+    };
+    match twin.and_then(|twin| Some((twin, of_twin(twin)?))) {
+        Some((twin, python)) => unpack(twin, &python),
+        None => Ok(None),
+    }
+}
+
 impl ResolvedBase {
     pub(super) fn new(image: Image, view: Arc<View>, name: Option<(String, Digest)>) -> Self {
         let (variables, command) = (base::variables(&image), base::command(&image));
-        Self { image, view, name, variables, command }
+        Self { image, view, twin: None, name, variables, command }
     }
 
     /// Opens the environment in `folder` for the first matching Python of the base. If the base has
@@ -204,14 +240,16 @@ impl ResolvedBase {
         progress: &dyn Progress,
     ) -> Option<Interpreter> {
         let unpacked = || -> Result<Option<Interpreter>, BuildError> {
-            let Some(runnable) = RunnablePython::find(&self.view, python, Some(cache), progress)? else {
+            let folders = (Some(cache), cache);
+            let Some((root, program)) =
+                program_of(&self.view, self.twin.as_ref(), python, folders, progress)?
+            else {
                 return Ok(None);
             };
-            let program = runnable.program(cache)?;
-            let root = runnable.root_of(&program);
             let place = |path: &ImagePath| root.join(path.as_str());
             let folders = (&*place(&python.prefix), &*place(&python.stdlib));
-            Ok(Some(Interpreter::unpacked(&program, folders, Architecture(python.machine.number))?))
+            let own = Architecture::of_this_program();
+            Ok(Some(Interpreter::unpacked(&program, folders, own)?))
         };
         unpacked().unwrap_or_else(|error| {
             let name = format!("/{}", python.executable);

@@ -118,12 +118,6 @@ impl Compiler {
         }
     }
 
-    /// Returns the level of optimization.
-    #[cfg(feature = "apt")]
-    pub(super) fn optimization(&self) -> u8 {
-        self.python.optimize
-    }
-
     /// Compiles `sources`, and returns the bytecode and the modules that do not compile. Caches
     /// bytecode in `cache` if possible, else in `work`.
     pub(super) fn bytecode(
@@ -160,7 +154,7 @@ pub(super) const PYTHONOPTIMIZE: &str = "PYTHONOPTIMIZE";
 
 /// Returns the optimization level of the image's Python: the maximum of `PYTHONOPTIMIZE` and the
 /// number of `-O` in the command (CPython, `Python/initconfig.c`: an invalid number counts as 1).
-fn optimization(recipe: &Recipe, base_level: Option<&str>) -> u8 {
+pub(super) fn optimization(recipe: &Recipe, base_level: Option<&str>) -> u8 {
     let variable = recipe.env.get(PYTHONOPTIMIZE).map(String::as_str).or(base_level).unwrap_or_default();
     let of_variable = match variable {
         "" => 0,

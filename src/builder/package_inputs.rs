@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::base::View;
 use crate::lock::{LockedDeb, PackageSetKey};
 use crate::platform::Platform;
 use crate::progress::Progress;
@@ -38,6 +39,8 @@ pub(super) struct PackageInputs<'a> {
     pub(super) platform: &'a Platform,
     /// The Python of the suite that an image on packages gets.
     pub(super) python: WantedPython<'a>,
+    /// The same base for this machine, if the platform is another one.
+    pub(super) twin: Option<&'a View>,
     pub(super) work: &'a Path,
     pub(super) progress: &'a dyn Progress,
 }

@@ -22,8 +22,9 @@ use crate::digest::Digest;
 use crate::image::{DEFAULT_PATH, HistoryLine, Image, ImageConfig, Process};
 use crate::lock::{Lock, Policy};
 use crate::platform::Platform;
-use crate::progress::Progress;
-use crate::recipe::Recipe;
+use crate::progress::{Progress, Silent};
+use crate::recipe::{Recipe, ResolvedApt};
+use crate::settings::Bytecode;
 
 /// The packages of an image, before they are resolved.
 struct PreparedPackages {
@@ -70,6 +71,24 @@ impl Builder {
         Ok(image)
     }
 
+    /// Makes the lowest layer of the base of packages for this machine, if it can be made.
+    pub(super) fn twin_of_packages(
+        &self,
+        reference: &BaseReference,
+        inputs: PackageInputs<'_>,
+    ) -> Option<View> {
+        let recipe = Recipe {
+            packages: Vec::new(),
+            apt: ResolvedApt { tools: Vec::new(), ..inputs.recipe.apt.clone() },
+            bytecode: Bytecode::Strip,
+            ..inputs.recipe.clone()
+        };
+        let own = Platform::of_this_program();
+        let inputs = PackageInputs { recipe: &recipe, platform: &own, progress: &Silent, ..inputs };
+        let image = self.install_packages(reference, None, inputs).ok()?;
+        View::of(&image, self.cache.as_deref(), inputs.progress).ok()
+    }
+
     /// Resolves the Debian packages of the image in their archive, whatever the lock has: by layer, lowest first.
     ///
     /// # Errors
@@ -88,8 +107,14 @@ impl Builder {
             Some(environment) => WantedPython::of(&environment),
             None => WantedPython::Allowed(&allowed),
         };
-        let inputs =
-            PackageInputs { recipe: &recipe, platform: &platform, python, work: work.path(), progress };
+        let inputs = PackageInputs {
+            recipe: &recipe,
+            platform: &platform,
+            python,
+            twin: None,
+            work: work.path(),
+            progress,
+        };
         let plain = Recipe { packages: Vec::new(), ..recipe.clone() };
         let base = match reference {
             BaseReference::Image(_) | BaseReference::Rootfs(_) => {

@@ -18,6 +18,10 @@ impl Builder {
         if is_made || !recipe.packages.is_empty() { Err(BuildError::NoApt) } else { Ok(Vec::new()) }
     }
 
+    pub(super) fn twin_of_packages(&self, _: &BaseReference, _: PackageInputs<'_>) -> Option<View> {
+        None
+    }
+
     pub(super) fn install_packages(
         &self,
         _: &BaseReference,

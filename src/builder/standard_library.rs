@@ -5,16 +5,18 @@
 //! them alone, and is compiled by the Python in the packages, so that the machine does not decide its bytes.
 
 use std::io::Read as _;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 
-use super::compile::{Compiler, ModuleSet};
+use super::compile::{Compiler, ModuleSet, optimization};
 use super::package_inputs::PackageInputs;
 use super::{BuildError, Builder};
-use crate::base::{BasePython, NodeKind, RunnablePython, View};
+use crate::base::{BasePython, NodeKind, View};
 use crate::cache::{LayerCache, MadeLayer};
 use crate::image::{HistoryLine, Image, Layer};
 use crate::lock::LockedDeb;
+use crate::platform::Platform;
+use crate::printable;
+use crate::progress::{Progress, Warning};
 use crate::python::bytecode::{BytecodeCheck, BytecodeSource};
 use crate::python::interpreter;
 use crate::settings;
@@ -40,7 +42,7 @@ impl Builder {
         if names.is_empty() {
             return Ok(image);
         }
-        let view = Arc::new(View::of(&image, self.cache.as_deref(), progress)?);
+        let view = View::of(&image, self.cache.as_deref(), progress)?;
         let of_packages = |python: &BasePython| {
             names.contains(&python.version.name().as_str()) && python.stdlib.as_str().starts_with("usr/lib/")
         };
@@ -59,30 +61,22 @@ impl Builder {
     /// Makes the layer; `None` if no Python on this machine can compile.
     fn standard_library_layer(
         &self,
-        view: &Arc<View>,
+        view: &View,
         python: &BasePython,
         image: &Image,
-        PackageInputs { recipe, work, progress, .. }: PackageInputs<'_>,
+        PackageInputs { recipe, work, progress, twin, .. }: PackageInputs<'_>,
     ) -> Result<Option<Layer>, BuildError> {
         let cache = self.cache.as_deref();
-        let program = || -> Result<Option<PathBuf>, BuildError> {
-            match RunnablePython::find(view, python, cache, progress)? {
-                Some(runnable) => Ok(Some(runnable.program(cache.unwrap_or(work))?)),
-                None => Ok(interpreter::find(python.version, &self.search_path)),
-            }
-        };
-        let Some(program) = program()? else { return Ok(None) };
-        let compiler = Compiler::of_version(recipe, python.version, Some(program), progress);
         let mut key = KeyHasher::new("bytecode of a standard library, 1")
             .text(&recipe.compression.identity())
             .text(python.stdlib.as_str())
-            .number(compiler.optimization().into());
+            .number(optimization(recipe, None).into());
         for layer in &image.layers {
             key = key.text(&layer.diff_id.to_string());
         }
-        let made = MadeLayer {
+        let mut made = MadeLayer {
             name: "standard library",
-            key: key.finish(),
+            key: key.clone().finish(),
             compression: recipe.compression,
             cache: cache.map(LayerCache::new),
             work,
@@ -90,6 +84,19 @@ impl Builder {
         if let Some(layer) = made.cached() {
             return Ok(Some(layer));
         }
+        let of_base = super::base::program_of(view, twin, python, (cache, work), progress)?;
+        let program = if let Some((_, program)) = of_base {
+            program
+        } else {
+            let Some(program) = interpreter::find(python.version, &self.search_path) else {
+                return Ok(None);
+            };
+            // Another patch release may compile differently.
+            made.key = key.text(&program.to_string_lossy()).finish();
+            warn_of_compiler(&program, progress);
+            program
+        };
+        let compiler = Compiler::of_version(recipe, python.version, Some(program), progress);
         let _lock = made.lock();
         if let Some(layer) = made.cached() {
             return Ok(Some(layer));
@@ -104,6 +111,17 @@ impl Builder {
         }
         Ok(Some(made.write::<BuildError>(&tree, progress)?))
     }
+}
+
+/// Warns that `program` of this machine compiles for another Python of its minor version.
+fn warn_of_compiler(program: &Path, progress: &dyn Progress) {
+    let own = Platform::of_this_program();
+    let message = format!(
+        "is compiled by {} instead of the base's Python: another machine may make another image",
+        printable::path(program)
+    );
+    let help = format!("lock the base for {own} too: `ipo-oci lock --platform {own}`");
+    progress.warn(Warning::new("bytecode", message).with_help(help));
 }
 
 /// Returns the name of the Python whose standard library the package has: `libpython3.13-stdlib`.

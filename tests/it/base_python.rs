@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::packages::{SETTINGS, cache, installed, unpacked};
+use crate::support::layout::Layout;
+use crate::support::packages::{SETTINGS, cache, installed, lock, unpacked};
 use crate::support::{Outcome, Project, ipo_oci, output_of, requires, run};
 use test_macros::test;
 
@@ -106,9 +107,8 @@ fn the_standard_library_of_packages_is_compiled_by_their_python() {
         output_of(python, ["-c", check, library.to_str().expect("UTF-8")]).trim().parse().expect("a number");
     assert!(found > 400, "{found}");
     // The layer of packages below stays the same without bytecode.
-    let base = |tag: &str| {
-        crate::support::layout::Layout::open(project.path().join("dist/image")).image(tag).layers()[0]["digest"].clone()
-    };
+    let base =
+        |tag: &str| Layout::open(project.path().join("dist/image")).image(tag).layers()[0]["digest"].clone();
     let with = base("1");
     project.write(
         "pyproject.toml",
@@ -117,4 +117,28 @@ fn the_standard_library_of_packages_is_compiled_by_their_python() {
     build(&project, &["-t", "service:2"]).success();
     assert!(!unpacked(&project, "2").join("usr/lib/python3.11/__pycache__").exists());
     assert_eq!(base("2"), with);
+}
+
+#[test]
+fn bytecode_for_another_platform_is_compiled_by_the_same_base_for_this_one() {
+    let foreign = if cfg!(target_arch = "x86_64") { "linux/arm64" } else { "linux/amd64" };
+    let own = if cfg!(target_arch = "x86_64") { "linux/amd64" } else { "linux/arm64" };
+    let project = project("apt:bookworm", ">=3.9");
+    // An environment of pure Python fits every platform.
+    let environment = project.beside("venv");
+    output_of("/usr/bin/python3", ["-m", "venv", "--without-pip", environment.to_str().expect("UTF-8")]);
+    project.write("pyproject.toml", &project.read("pyproject.toml").replace("[\"idna\"]", "[]"));
+    project.write("main.py", "print('hello')\n");
+    let venv = format!("{foreign}={}", environment.display());
+    let warning = "instead of the base's Python";
+    let mut layers = Vec::new();
+    for platforms in [foreign.to_owned(), format!("{own},{foreign}")] {
+        lock(&project, &["--platform", &platforms]).success();
+        let arguments = ["--locked", "--platform", foreign, "--venv", &venv, "-t", "service:1"];
+        let outcome = build(&project, &arguments).success();
+        assert_eq!(outcome.stderr.contains(warning), platforms == foreign, "{}", outcome.stderr);
+        let layout = Layout::open(project.path().join("dist/image"));
+        layers.push(layout.image("1").layers()[0]["digest"].clone());
+    }
+    assert_eq!(layers[0], layers[1], "the packages");
 }
