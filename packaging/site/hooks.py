@@ -11,6 +11,17 @@ PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 LINK = re.compile(r"(!?)\[([^]]*)\]\(([^)\s]+)\)")
 
 
+def on_config(config):
+    """Lists the pages that the navigation leaves out, except those of frameworks and servers."""
+    docs = pathlib.Path(config.docs_dir)
+    listed = {page for section in config.nav for place in section.values() for page in ([place] if isinstance(place, str) else place)}
+    pages = sorted(str(path.relative_to(docs)) for path in docs.rglob("*.md"))
+    others = [page for page in pages if page not in listed and not page.startswith(("frameworks/", "servers/"))]
+    if others:
+        config.nav.append({"More": others})
+    return config
+
+
 def on_files(files, config):
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))

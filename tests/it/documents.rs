@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::registry::{Kind, Registry};
-use crate::support::{Project, binary, clean_environment, requires, run};
+use crate::support::{Outcome, Project, Venv, binary, clean_environment, copy_folder, requires, run};
 use test_macros::test;
 
 /// A command of a document.
@@ -40,6 +40,7 @@ fn commands(text: &str) -> Vec<Line> {
     let mut found = Vec::new();
     let mut fence: Option<&str> = None;
     let (mut is_run, mut was_code) = (true, false);
+    let mut continued: Option<String> = None;
     for (number, line) in (1..).zip(text.lines()) {
         if let Some(language) = line.strip_prefix("```") {
             fence = if fence.is_some() { None } else { Some(language) };
@@ -62,7 +63,18 @@ fn commands(text: &str) -> Vec<Line> {
         };
         was_code = true;
         let code = code.trim_start();
-        let code = code.strip_prefix("$ ").unwrap_or(code);
+        // A backslash continues a command on the next line.
+        if let Some(begun) = continued.take() {
+            continued = Some(format!("{begun} {code}"));
+        } else {
+            continued = Some(code.strip_prefix("$ ").unwrap_or(code).to_owned());
+        }
+        if let Some(rest) = continued.as_ref().and_then(|code| code.strip_suffix('\\')) {
+            continued = Some(rest.trim_end().to_owned());
+            continue;
+        }
+        let code = continued.take().unwrap_or_default();
+        let code = code.as_str();
         if program(code).is_some() {
             found.push(Line { number, text: code.to_owned(), is_run });
         }
@@ -107,7 +119,7 @@ fn words(code: &str) -> Vec<String> {
 
 #[test]
 fn commands_are_found_in_documents() {
-    let text = "Text `ipo-oci x`.\n\n    ipo-oci build -t 'a b'  # comment\n    A=1 ipo-oci test | jq .\n\n<!-- not run: a \
+    let text = "Text `ipo-oci x`.\n\n    ipo-oci build -t 'a b'  # comment\n    A=1 ipo-oci test \\\n        --json | jq .\n\n<!-- not run: a \
                 registry -->\n\n    $ ipo-oci copy a b > c\n    ipo-oci: output\n\nMore\n\n```yaml\nipo-oci no\n```\n\n```\nipo-oci ls\n```\n";
     let found = commands(text);
     let texts: Vec<&str> = found.iter().map(|line| line.text.as_str()).collect();
@@ -115,14 +127,14 @@ fn commands_are_found_in_documents() {
         texts,
         [
             "ipo-oci build -t 'a b'  # comment",
-            "A=1 ipo-oci test | jq .",
+            "A=1 ipo-oci test --json | jq .",
             "ipo-oci copy a b > c",
             "ipo-oci ls"
         ]
     );
     assert_eq!(found.iter().map(|line| line.is_run).collect::<Vec<_>>(), [true, true, false, true]);
     assert_eq!(program(texts[0]).expect("a command"), ["build", "-t", "a b"]);
-    assert_eq!(program(texts[1]).expect("a command"), ["test"]);
+    assert_eq!(program(texts[1]).expect("a command"), ["test", "--json"]);
 }
 
 #[test]
@@ -166,55 +178,107 @@ fn every_command_is_accepted() {
     assert!(count > 200, "{count} commands");
 }
 
-/// Runs the commands of a page in their order, in a project that is built into `dist/image`. The registry of the page's
-/// references is one of this machine, and has the image under each name that a command reads.
-fn run_page(page: &str, present: &[&str]) {
-    for program in ["docker-registry", "jq"] {
-        requires(program);
+/// A machine with a registry, on which the commands of a page run. The hosts of references in the page are the registry.
+struct Machine {
+    registry: Registry,
+    project: Project,
+}
+
+impl Machine {
+    fn new() -> Self {
+        for program in ["docker-registry", "jq"] {
+            requires(program);
+        }
+        Self { registry: Registry::start(Kind::Anonymous), project: Project::example() }
     }
-    let registry = Registry::start(Kind::Anonymous);
-    let project = Project::example();
-    let host = registry.host();
-    let replaced = |text: &str| {
-        text.replace("ghcr.io/", &format!("{host}/")).replace("registry.example/", &format!("{host}/"))
-    };
-    let shell = |text: &str| {
+
+    /// Runs a command in a folder.
+    fn shell(&self, folder: &Path, text: &str) -> Outcome {
+        let host = self.registry.host();
+        let text =
+            text.replace("ghcr.io/", &format!("{host}/")).replace("registry.example/", &format!("{host}/"));
         let mut command = Command::new("sh");
         clean_environment(&mut command);
         let programs = binary().parent().expect("a folder").display().to_string();
         let path = format!("{programs}:{}", std::env::var("PATH").expect("PATH"));
-        command.args(["-ec", text]).current_dir(project.path()).env("PATH", path);
-        command.env("IPO_OCI_CACHE_DIR", project.beside("cache")).env("IPO_OCI_INSECURE_REGISTRY", &host);
-        command.env("HOME", project.path()).env_remove("DOCKER_CONFIG");
-        run(&mut command)
-    };
-    shell("ipo-oci build").success();
+        command.args(["-ec", &text]).current_dir(folder).env("PATH", path);
+        command
+            .env("IPO_OCI_CACHE_DIR", self.project.beside("cache"))
+            .env("IPO_OCI_INSECURE_REGISTRY", &host);
+        command.env("VIRTUAL_ENV", Venv::pip().path());
+        command.env("REGISTRY", &host).env("VERSION", "1").env("HOME", self.project.path());
+        run(command.env_remove("DOCKER_CONFIG"))
+    }
+
+    /// Runs the commands of a page in their order.
+    #[track_caller]
+    fn run_page(&self, folder: &Path, page: &str, is_run: impl Fn(&Line) -> bool) {
+        let text = fs_err::read_to_string(repository().join(page)).expect("a page");
+        let mut count = 0;
+        for line in commands(&text).iter().filter(|line| line.is_run && is_run(line)) {
+            let outcome = self.shell(folder, &line.text);
+            assert!(outcome.status.success(), "{page}:{}: {}", line.number, outcome.describe());
+            count += 1;
+        }
+        assert!(count > 0, "{page} has no command");
+    }
+}
+
+/// Runs the commands of a page in the example, which is built into `dist/image` and is in the registry under the names
+/// that commands read.
+#[track_caller]
+fn run_in_example(page: &str, present: &[&str]) {
+    let machine = Machine::new();
+    let folder = machine.project.path();
+    machine.shell(folder, "ipo-oci build").success();
     for name in present {
-        shell(&replaced(&format!("ipo-oci copy oci:dist/image docker://{name}"))).success();
+        machine.shell(folder, &format!("ipo-oci copy oci:dist/image docker://{name}")).success();
     }
-    let text = fs_err::read_to_string(repository().join(page)).expect("a page");
-    let mut count = 0;
-    for line in commands(&text).iter().filter(|line| line.is_run) {
-        let outcome = shell(&replaced(&line.text));
-        assert!(outcome.status.success(), "{page}:{}: {}", line.number, outcome.describe());
-        count += 1;
-    }
-    assert!(count > 0, "{page} has no command");
+    machine.run_page(folder, page, |_| true);
 }
 
 #[test]
 fn the_commands_of_the_quick_reference_run() {
-    run_page("docs/quick-reference.md", &["ghcr.io/team/api:main"]);
+    run_in_example("docs/quick-reference.md", &["ghcr.io/team/api:main"]);
 }
 
 #[test]
 fn the_commands_of_the_page_about_ci_run() {
-    run_page("docs/ci/README.md", &[]);
+    run_in_example("docs/ci/README.md", &[]);
 }
 
 #[test]
-fn the_commands_of_the_pages_about_checks_and_sizes_run() {
-    run_page("docs/checks.md", &[]);
-    run_page("docs/report.md", &[]);
-    run_page("docs/cache.md", &[]);
+fn the_commands_of_the_pages_about_checks_sizes_and_the_cache_run() {
+    for page in ["docs/checks.md", "docs/report.md", "docs/cache.md"] {
+        run_in_example(page, &[]);
+    }
+}
+
+#[test]
+fn the_commands_of_the_guide_run() {
+    let machine = Machine::new();
+    let folder = machine.project.path();
+    for name in ["app", "tests"] {
+        fs_err::remove_dir_all(folder.join(name)).expect("a folder of the example");
+    }
+    let page = fs_err::read_to_string(repository().join("docs/guide.md")).expect("the guide");
+    for path in ["pyproject.toml", "app/main.py"] {
+        let start = page.find(&format!("`{path}`:")).expect("a file of the guide");
+        let text =
+            page[start..].split("```").nth(1).and_then(|block| block.split_once('\n')).expect("a block");
+        machine.project.write(path, text.1);
+    }
+    fs_err::remove_file(folder.join("requirements.txt")).expect("a file of the example");
+    machine.project.write("app/__init__.py", "");
+    machine.project.write("README.md", "# Hello\n");
+    machine.run_page(folder, "docs/guide.md", |_| true);
+}
+
+#[test]
+fn the_commands_of_the_readme_about_examples_run() {
+    let machine = Machine::new();
+    let folder = machine.project.beside("repository");
+    fs_err::create_dir(&folder).expect("a folder");
+    copy_folder(&repository().join("examples"), &folder.join("examples"));
+    machine.run_page(&folder, "README.md", |line| line.text.contains("examples/"));
 }
