@@ -6,7 +6,9 @@ use super::AptError;
 use super::lower::LowerImage;
 use crate::base::View;
 use crate::cache::{LayerCache, MadeLayer};
-use crate::debian::install::{InstallOptions, InstalledPackages, LowerFiles, PathRules, install};
+use crate::debian::install::{
+    InstallError, InstallOptions, InstalledPackages, LowerFiles, PathRules, install,
+};
 use crate::digest::Digest;
 use crate::error::FileError;
 use crate::image::Layer;
@@ -60,7 +62,7 @@ impl<'a> PackageLayer<'a> {
 
     /// Returns the digest of everything that decides the bytes of the layer.
     fn key(&self) -> Digest {
-        let mut key = KeyHasher::new("layer of Debian packages, 1").text(&self.compression.identity());
+        let mut key = KeyHasher::new("layer of Debian packages, 2").text(&self.compression.identity());
         for pattern in self.exclude {
             key = key.text(pattern);
         }
@@ -72,6 +74,19 @@ impl<'a> PackageLayer<'a> {
             key = key.text(&layer.diff_id.to_string());
         }
         key.finish()
+    }
+
+    /// Names the package in place of its file, which has the name of a digest.
+    fn named(&self, error: InstallError, files: &[PathBuf]) -> InstallError {
+        match error {
+            InstallError::Package { path, cause } => {
+                let number = files.iter().position(|file| *file == path);
+                let package = number.and_then(|number| self.packages.get(number));
+                let name = package.and_then(|package| package.path.rsplit('/').next());
+                InstallError::Package { path: name.map_or(path, PathBuf::from), cause }
+            }
+            other => other,
+        }
     }
 
     /// Returns the layer from the cache, or makes it from the files that `download` provides in the order of
@@ -108,7 +123,8 @@ impl<'a> PackageLayer<'a> {
         let options = InstallOptions { exclude: PathRules::new(self.exclude) };
         let lower = lower.as_ref().map(|lower| lower as &dyn LowerFiles);
         let contents = tempfile::tempdir_in(folders.work).map_err(FileError::of("write in", folders.work))?;
-        let InstalledPackages { entries, warnings } = install(&files, lower, &options, contents.path())?;
+        let InstalledPackages { entries, warnings } =
+            install(&files, lower, &options, contents.path()).map_err(|error| self.named(error, &files))?;
         drop(span);
         let mut tree = Tree::new();
         for entry in entries {

@@ -52,6 +52,8 @@ mod layer_cache;
 mod lock;
 #[cfg(feature = "registry")]
 mod on_base;
+#[cfg(feature = "apt")]
+mod package_faults;
 mod package_oracles;
 mod packages;
 mod pages;

@@ -729,8 +729,9 @@ fn check_name(request: &SuiteRequest, url: &str, release: &Release) -> Result<()
     if is_unnamed || request.suite.ends_with('/') || release.is_named(wanted) || release.is_named(old) {
         return Ok(());
     }
-    let names: Vec<&str> =
+    let mut names: Vec<&str> =
         [&release.suite, &release.codename].into_iter().flatten().map(String::as_str).collect();
+    names.dedup();
     Err(AptError::OtherSuite { url: url.to_owned(), found: names.join(" or ") })
 }
 

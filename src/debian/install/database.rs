@@ -10,7 +10,6 @@ use super::InstallError;
 use super::package_tree::{FollowedLinks, PackageTree};
 use super::scripts::PackageScripts;
 use super::unpack::UnpackedPackage;
-use crate::debian::packages_in;
 use crate::tree::{Content, Entry, Owner, Time};
 
 const DATABASE: &str = "var/lib/dpkg";
@@ -50,12 +49,6 @@ pub(super) fn write(
     tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     let before = tree.read_text(&format!("{DATABASE}/status"))?.unwrap_or_default();
-    for present in packages_in(&before) {
-        let identity = (present.name.as_str(), present.architecture.as_str());
-        if let Some(package) = packages.iter().find(|package| package.identity() == identity) {
-            return Err(InstallError::Present(package.display_name()));
-        }
-    }
     let is_distroless = before.is_empty() && tree.exists(&format!("{DATABASE}/status.d"));
     let mut status = before;
     if !status.is_empty() && !status.ends_with("\n\n") {

@@ -50,6 +50,16 @@ pub enum InstallError {
         /// The second package.
         second: String,
     },
+    /// One path, a directory in one package and a file in another.
+    #[error("cannot install both: {path} is a directory in {directory} and a file in {file}")]
+    FileAndDirectory {
+        /// The path.
+        path: ImagePath,
+        /// The package with the directory, or the base.
+        directory: String,
+        /// The package with the file, or the base.
+        file: String,
+    },
     /// A path below a file or a dangling link.
     #[error("cannot install {package}: {parent}, the parent of {path}, is not a directory")]
     NotADirectory {
@@ -86,11 +96,11 @@ impl Advice for InstallError {
             Self::File(error) => return error.help(),
             Self::Content(error) => return error.help(),
             Self::Package { .. } | Self::Path { .. } | Self::NotADirectory { .. } | Self::Loop { .. } => {
-                "fetch the package again, or report the fault to its distributor"
+                "leave the package out, or report the fault to its distributor"
             }
             Self::Twice(_) => "name each package once",
             Self::Present(_) => "leave the package out",
-            Self::Conflict { .. } => "leave one of the two packages out",
+            Self::Conflict { .. } | Self::FileAndDirectory { .. } => "leave one of the two packages out",
             Self::ExcludedTarget { .. } => "exclude both names of the file, or none",
         };
         Some(help.to_owned())

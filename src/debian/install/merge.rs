@@ -5,6 +5,8 @@
 //! - A directory where another package or the base has a link to a directory is that link's target.
 //! - Any other path in two packages is an error, unless one has `Replaces` for the other, or both are one package of
 //!   two architectures.
+//! - A file of the base is replaced, unless it belongs to a package that the new one has no `Replaces` for. A conffile
+//!   stays as it is in the base, and so does a directory where a package has a link.
 //! - `/bin`, `/sbin` and `/lib*` are links to `/usr`, as on every system since Debian 12. Packages of that version still
 //!   have files at both places.
 
@@ -14,6 +16,7 @@ use debian_archive::deb::{DataKind, DataMember};
 use debian_archive::relation;
 
 use super::InstallError;
+use super::lower::LowerPackages;
 use super::package_tree::{FollowedLinks, PackageTree, TreeNode};
 use super::scripts::PackageScripts;
 use super::unpack::{UnpackedMember, UnpackedPackage};
@@ -27,21 +30,23 @@ const MERGED_LIBRARIES: [&str; 4] = ["lib32", "lib64", "libo32", "libx32"];
 const MIGRATED: [(&str, &str); 2] = [("var/run", "/run"), ("var/lock", "/run/lock")];
 
 /// The owner of each path among the packages.
-#[derive(Default)]
-struct Claims {
+struct Claims<'a> {
+    packages: &'a [UnpackedPackage],
     paths: BTreeMap<ImagePath, usize>,
     /// The new path of other packages' files, and the package that diverts.
     diversions: BTreeMap<ImagePath, (ImagePath, usize)>,
+    base: LowerPackages,
 }
 
 /// Adds the files of all packages, which are in order.
 pub(super) fn merge(
     packages: &[UnpackedPackage],
     scripts: &[PackageScripts],
+    base: LowerPackages,
     tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
     merge_usr(packages, tree);
-    let mut claims = Claims::default();
+    let mut claims = Claims { packages, paths: BTreeMap::new(), diversions: BTreeMap::new(), base };
     for (index, scripts) in scripts.iter().enumerate() {
         for (from, to) in &scripts.diversions {
             let places = [from, to].map(|path| tree.resolve(path, FollowedLinks::Parents));
@@ -50,7 +55,7 @@ pub(super) fn merge(
             }
         }
     }
-    add_links(packages, &mut claims, tree)?;
+    add_links(&mut claims, tree)?;
     for (index, package) in packages.iter().enumerate() {
         for member in package.members.iter().filter(|member| !member.is_excluded) {
             if member.data.kind == DataKind::Directory {
@@ -59,14 +64,18 @@ pub(super) fn merge(
         }
         for member in package.members.iter().filter(|member| !member.is_excluded) {
             if matches!(member.data.kind, DataKind::File { .. }) {
-                add_file(packages, index, member, &mut claims, tree)?;
+                add_file(index, member, &mut claims, tree)?;
             }
         }
     }
-    for (index, package) in packages.iter().enumerate() {
-        add_hard_links(packages, index, package, &mut claims, tree)?;
+    let mut linked = Vec::new();
+    for index in 0..packages.len() {
+        linked.push(claim_hard_links(index, &mut claims, tree)?);
     }
-    check_parents(packages, &claims, tree)
+    for (index, names) in linked.into_iter().enumerate() {
+        add_hard_links(index, names, &claims, tree);
+    }
+    check_parents(tree)
 }
 
 /// Adds the links to `/usr`.
@@ -89,20 +98,16 @@ fn merge_usr(packages: &[UnpackedPackage], tree: &mut PackageTree<'_>) {
 }
 
 /// Adds symbolic links first, because directories of other packages may be theirs.
-fn add_links(
-    packages: &[UnpackedPackage],
-    claims: &mut Claims,
-    tree: &mut PackageTree<'_>,
-) -> Result<(), InstallError> {
-    for (index, package) in packages.iter().enumerate() {
+fn add_links(claims: &mut Claims<'_>, tree: &mut PackageTree<'_>) -> Result<(), InstallError> {
+    for (index, package) in claims.packages.iter().enumerate() {
         for member in package.members.iter().filter(|member| !member.is_excluded) {
             let DataKind::Symlink(target) = &member.data.kind else { continue };
-            let place = claims.diverted(index, place(package, &member.data, FollowedLinks::Parents, tree)?);
+            let place = claims.place(index, &member.data, tree)?;
             // The links of `merge_usr` are those that later versions of base-files have.
             if !claims.paths.contains_key(&place) && tree.entry(&place).is_some() {
                 tree.remove(&place);
             }
-            if claim(packages, index, &place, claims)? {
+            if tree.node(&place) != Some(TreeNode::Directory) && claims.claim(index, &place, tree)? {
                 tree.insert(entry(package, &member.data, place, Kind::Symlink(target.clone())));
             }
         }
@@ -110,13 +115,85 @@ fn add_links(
     Ok(())
 }
 
-impl Claims {
-    /// Returns the path of a file of package `index` after diversions.
-    fn diverted(&self, index: usize, path: ImagePath) -> ImagePath {
-        match self.diversions.get(&path) {
+impl Claims<'_> {
+    /// Returns the path of a file of package `index` in the image, after links and diversions.
+    fn place(
+        &self,
+        index: usize,
+        data: &DataMember,
+        tree: &PackageTree<'_>,
+    ) -> Result<ImagePath, InstallError> {
+        let Some(path) = tree.resolve(&data.path, FollowedLinks::Parents) else {
+            return Err(looped(self.packages.get(index), data));
+        };
+        Ok(match self.diversions.get(&path) {
             Some((to, by)) if *by != index => to.clone(),
             _ => path,
+        })
+    }
+
+    /// Records that the package `index` has `path`, and returns false if the file of another package or of the base
+    /// stays.
+    fn claim(
+        &mut self,
+        index: usize,
+        path: &ImagePath,
+        tree: &mut PackageTree<'_>,
+    ) -> Result<bool, InstallError> {
+        let Some(second) = self.packages.get(index) else { return Ok(false) };
+        let before = self.paths.get(path).copied().filter(|before| *before != index);
+        let Some(first) = before.and_then(|before| self.packages.get(before)) else {
+            let is_new = self.paths.insert(path.clone(), index).is_none();
+            return if is_new { self.claim_from_base(second, path, tree) } else { Ok(true) };
+        };
+        let is_same = first.control.name() == second.control.name()
+            && first.is_multi_arch_same()
+            && second.is_multi_arch_same();
+        let replaces = |one: &UnpackedPackage, other: &UnpackedPackage| {
+            replaces(one, other.control.name(), other.control.version())
+        };
+        if replaces(second, first) && !replaces(first, second) {
+            self.paths.insert(path.clone(), index);
+            return Ok(true);
         }
+        if is_same || replaces(first, second) {
+            return Ok(false);
+        }
+        Err(InstallError::Conflict {
+            path: path.clone(),
+            first: first.display_name(),
+            second: second.display_name(),
+        })
+    }
+
+    /// Compares a path with the files of the base; returns false if the base's file stays.
+    fn claim_from_base(
+        &mut self,
+        package: &UnpackedPackage,
+        path: &ImagePath,
+        tree: &mut PackageTree<'_>,
+    ) -> Result<bool, InstallError> {
+        match tree.node(path) {
+            None => return Ok(true),
+            Some(TreeNode::Directory) => {
+                let directory = tree.entry(path).map_or_else(|| "the base".to_owned(), owner_of);
+                let file = package.display_name();
+                return Err(InstallError::FileAndDirectory { path: path.clone(), directory, file });
+            }
+            Some(_) if tree.entry(path).is_some() => return Ok(true),
+            Some(_) => {}
+        }
+        if let Some(owner) = self.base.owner(path, tree)? {
+            let is_other = owner.name != package.control.name();
+            if is_other && !replaces(package, &owner.name, &owner.version) {
+                let (first, second) = (owner.name.clone(), package.display_name());
+                return Err(InstallError::Conflict { path: path.clone(), first, second });
+            }
+            if is_other {
+                self.base.disown(path, tree)?;
+            }
+        }
+        Ok(!package.conffiles.contains(&path.to_string()))
     }
 }
 
@@ -125,22 +202,34 @@ fn add_directory(
     data: &DataMember,
     tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
-    let place = place(package, data, FollowedLinks::All, tree)?;
+    let place = tree.resolve(&data.path, FollowedLinks::All).ok_or_else(|| looped(Some(package), data))?;
     let made = entry(package, data, place, Kind::Directory);
     let is_plain = |entry: &Entry| (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0);
-    match tree.entry(&made.path) {
-        Some(before) => {
-            let is_directory = matches!(before.kind, Kind::Directory);
+    match (tree.node(&made.path), tree.entry(&made.path)) {
+        (None, _) => tree.insert(made),
+        (Some(TreeNode::Directory), Some(before)) => {
             let is_first = package.control.name() == "base-files" || is_plain(before) && !is_plain(&made);
-            if is_directory && is_first && !is_of(before, "base-files") {
+            if is_first && !is_of(before, "base-files") {
                 tree.insert(made);
             }
         }
         // Attributes of the base's directories stay.
-        None if tree.node(&made.path) == Some(TreeNode::Directory) => {}
-        None => tree.insert(made),
+        (Some(TreeNode::Directory), None) => {}
+        (Some(_), before) => {
+            let file = before.map_or_else(|| "the base".to_owned(), owner_of);
+            let directory = package.display_name();
+            return Err(InstallError::FileAndDirectory { path: made.path, directory, file });
+        }
     }
     Ok(())
+}
+
+/// Returns the name of the package that an entry belongs to.
+fn owner_of(entry: &Entry) -> String {
+    match &entry.owner {
+        Owner::Package { name, .. } => name.to_string(),
+        _ => "the system".to_owned(),
+    }
 }
 
 fn is_of(entry: &Entry, package: &str) -> bool {
@@ -148,34 +237,34 @@ fn is_of(entry: &Entry, package: &str) -> bool {
 }
 
 fn add_file(
-    packages: &[UnpackedPackage],
     index: usize,
     member: &UnpackedMember,
-    claims: &mut Claims,
+    claims: &mut Claims<'_>,
     tree: &mut PackageTree<'_>,
 ) -> Result<(), InstallError> {
-    let (Some(package), Some(stored)) = (packages.get(index), &member.content) else { return Ok(()) };
-    let place = claims.diverted(index, place(package, &member.data, FollowedLinks::Parents, tree)?);
-    if claim(packages, index, &place, claims)? {
+    let (Some(package), Some(stored)) = (claims.packages.get(index), &member.content) else { return Ok(()) };
+    let place = claims.place(index, &member.data, tree)?;
+    if claims.claim(index, &place, tree)? {
         let kind = Kind::File(stored.content.clone());
         tree.insert(entry(package, &member.data, place, kind));
     }
     Ok(())
 }
 
-/// Adds the other names of files. In an archive, the first name in the order of paths must be the file.
-fn add_hard_links(
-    packages: &[UnpackedPackage],
+/// The names of a package's files that have several, by the path of the file in the package.
+type LinkedNames<'a> = BTreeMap<&'a str, BTreeSet<ImagePath>>;
+
+/// Returns the names that hard links make, and claims them.
+fn claim_hard_links<'a>(
     index: usize,
-    package: &UnpackedPackage,
-    claims: &mut Claims,
+    claims: &mut Claims<'a>,
     tree: &mut PackageTree<'_>,
-) -> Result<(), InstallError> {
-    // The members of the package by path, with the file behind each hard link.
+) -> Result<LinkedNames<'a>, InstallError> {
+    let mut names = LinkedNames::new();
+    let Some(package) = claims.packages.get(index) else { return Ok(names) };
+    // The file behind each hard link.
     let mut files: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut groups: BTreeMap<&str, BTreeSet<ImagePath>> = BTreeMap::new();
-    let by_path: BTreeMap<&str, &UnpackedMember> =
-        package.members.iter().map(|member| (member.data.path.as_str(), member)).collect();
+    let by_path = package.by_path();
     for member in &package.members {
         let DataKind::HardLink(target) = &member.data.kind else { continue };
         let file = files.get(target.as_str()).copied().unwrap_or(target);
@@ -190,14 +279,22 @@ fn add_hard_links(
                 target: format!("/{file}"),
             });
         };
-        let place = place(package, &member.data, FollowedLinks::Parents, tree)?;
-        if claim(packages, index, &place, claims)? {
-            let names = groups.entry(file).or_default();
-            names.insert(self::place(package, &first.data, FollowedLinks::Parents, tree)?);
-            names.insert(place);
+        let place = claims.place(index, &member.data, tree)?;
+        if claims.claim(index, &place, tree)? {
+            let first = claims.place(index, &first.data, tree)?;
+            names.entry(file).or_default().extend([first, place]);
         }
     }
-    for (file, names) in groups {
+    Ok(names)
+}
+
+/// Adds the files of several names, as far as no other package replaced a name. In an archive, the first name in the
+/// order of paths must be the file.
+fn add_hard_links(index: usize, names: LinkedNames<'_>, claims: &Claims<'_>, tree: &mut PackageTree<'_>) {
+    let Some(package) = claims.packages.get(index) else { return };
+    let by_path = package.by_path();
+    for (file, mut names) in names {
+        names.retain(|name| claims.paths.get(name) == Some(&index));
         let (Some(member), Some(first)) = (by_path.get(file), names.first()) else { continue };
         let Some(stored) = &member.content else { continue };
         for name in &names {
@@ -209,82 +306,39 @@ fn add_hard_links(
             tree.insert(entry(package, &member.data, name.clone(), kind));
         }
     }
-    Ok(())
 }
 
-/// Records that the package `index` has `path`, and returns false if another package's file replaces that one.
-fn claim(
-    packages: &[UnpackedPackage],
-    index: usize,
-    path: &ImagePath,
-    claims: &mut Claims,
-) -> Result<bool, InstallError> {
-    let Some(before) = claims.paths.get(path).copied().filter(|before| *before != index) else {
-        claims.paths.insert(path.clone(), index);
-        return Ok(true);
-    };
-    let (Some(first), Some(second)) = (packages.get(before), packages.get(index)) else { return Ok(false) };
-    let is_same = first.control.name() == second.control.name()
-        && first.is_multi_arch_same()
-        && second.is_multi_arch_same();
-    if replaces(second, first) && !replaces(first, second) {
-        claims.paths.insert(path.clone(), index);
-        return Ok(true);
-    }
-    if is_same || replaces(first, second) {
-        return Ok(false);
-    }
-    Err(InstallError::Conflict {
-        path: path.clone(),
-        first: first.display_name(),
-        second: second.display_name(),
-    })
-}
-
-/// Returns true if `one` names this version of `other` in its field `Replaces`.
-fn replaces(one: &UnpackedPackage, other: &UnpackedPackage) -> bool {
-    let Ok(relations) = relation::parse(one.control.field("Replaces").unwrap_or_default()) else {
+/// Returns true if `package` names this version of `other` in its field `Replaces`.
+fn replaces(package: &UnpackedPackage, other: &str, version: &str) -> bool {
+    let Ok(relations) = relation::parse(package.control.field("Replaces").unwrap_or_default()) else {
         return false;
     };
-    let version = other.control.version();
     relations.iter().flatten().any(|relation| {
-        relation.name == other.control.name()
+        relation.name == other
             && relation.constraint.as_ref().is_none_or(|constraint| constraint.accepts(version))
     })
 }
 
 /// Refuses paths below files.
-fn check_parents(
-    packages: &[UnpackedPackage],
-    claims: &Claims,
-    tree: &PackageTree<'_>,
-) -> Result<(), InstallError> {
+fn check_parents(tree: &PackageTree<'_>) -> Result<(), InstallError> {
     let mut checked = BTreeSet::new();
-    for (path, index) in &claims.paths {
-        for parent in path.parents() {
+    for entry in tree.entries() {
+        for parent in entry.path.parents() {
             if !checked.insert(parent.clone()) {
                 continue;
             }
             if matches!(tree.node(&parent), Some(TreeNode::File | TreeNode::Symlink(_) | TreeNode::Other)) {
-                let package = packages.get(*index).map(UnpackedPackage::display_name).unwrap_or_default();
-                return Err(InstallError::NotADirectory { package, path: path.clone(), parent });
+                let (package, path) = (owner_of(entry), entry.path.clone());
+                return Err(InstallError::NotADirectory { package, path, parent });
             }
         }
     }
     Ok(())
 }
 
-/// Returns the path of a member in the image.
-fn place(
-    package: &UnpackedPackage,
-    data: &DataMember,
-    follow: FollowedLinks,
-    tree: &PackageTree<'_>,
-) -> Result<ImagePath, InstallError> {
-    tree.resolve(&data.path, follow).ok_or_else(|| InstallError::Loop {
-        package: package.display_name(),
-        path: format!("/{}", data.path),
-    })
+fn looped(package: Option<&UnpackedPackage>, data: &DataMember) -> InstallError {
+    let package = package.map(UnpackedPackage::display_name).unwrap_or_default();
+    InstallError::Loop { package, path: format!("/{}", data.path) }
 }
 
 fn entry(package: &UnpackedPackage, data: &DataMember, path: ImagePath, kind: Kind) -> Entry {

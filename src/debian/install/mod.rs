@@ -13,10 +13,15 @@ mod content;
 mod database;
 mod error;
 mod excludes;
+mod lower;
 mod merge;
 mod package_tree;
 mod scripts;
 mod shell;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::io;
@@ -28,6 +33,7 @@ pub use excludes::PathRules;
 use crate::parallel::{cores, each};
 use crate::progress::Warning;
 use crate::tree::{Entry, ImagePath};
+use lower::LowerPackages;
 use package_tree::PackageTree;
 use scripts::PackageScripts;
 use unpack::UnpackedPackage;
@@ -96,10 +102,14 @@ pub fn install(
         }
     }
     let mut tree = PackageTree::new(below);
+    let base = LowerPackages::read(&tree)?;
+    if let Some(package) = packages.iter().find(|package| base.has(package.identity())) {
+        return Err(InstallError::Present(package.display_name()));
+    }
     let scripts: Vec<PackageScripts> = packages.iter().map(scripts::read).collect();
-    merge::merge(&packages, &scripts, &mut tree)?;
+    merge::merge(&packages, &scripts, base, &mut tree)?;
     configure::configure(&packages, &mut tree)?;
-    alternatives::configure(&packages, &scripts, &mut tree);
+    alternatives::configure(&packages, &scripts, &mut tree)?;
     database::write(&packages, &scripts, &mut tree)?;
     let unfinished = packages.iter().zip(&scripts).filter_map(|(package, scripts)| scripts.warning(package));
     let warnings = unfinished.collect();

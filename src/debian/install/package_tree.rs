@@ -115,6 +115,11 @@ impl<'a> PackageTree<'a> {
         Ok(self.read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
+    /// Returns the new entries by path.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
     /// Returns the new entry at `path`.
     pub(super) fn entry(&self, path: &ImagePath) -> Option<&Entry> {
         self.entries.get(path)

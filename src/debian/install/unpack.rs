@@ -23,6 +23,8 @@ pub(super) struct UnpackedPackage {
     pub(super) members: Vec<UnpackedMember>,
     /// MD5 of each conffile, and of all files if the package has no `md5sums`, by relative path.
     pub(super) md5: BTreeMap<String, String>,
+    /// Absolute paths.
+    pub(super) conffiles: BTreeSet<String>,
     owner: Owner,
 }
 
@@ -75,13 +77,18 @@ pub(super) fn unpack(
     let control = control.map_err(failed)?;
     spool.finish()?;
     let owner = Owner::Package { name: control.name().into(), version: control.version().into() };
-    Ok(UnpackedPackage { control, members, md5, owner })
+    Ok(UnpackedPackage { control, members, md5, conffiles, owner })
 }
 
 impl UnpackedPackage {
     /// Returns the key of the order of packages.
     pub(super) fn identity(&self) -> (&str, &str) {
         (self.control.name(), self.control.architecture())
+    }
+
+    /// Returns the members by path.
+    pub(super) fn by_path(&self) -> BTreeMap<&str, &UnpackedMember> {
+        self.members.iter().map(|member| (member.data.path.as_str(), member)).collect()
     }
 
     /// Returns the name for messages.

@@ -52,7 +52,7 @@ pub enum ResolveError {
         installed: bool,
     },
     /// Dependencies that exclude each other, or that no package satisfies.
-    #[error("cannot install the packages together: {}", lines(unmet))]
+    #[error("cannot install the packages together:{}", lines(unmet))]
     Unsatisfiable {
         /// The reasons, each with the way from a wanted package.
         unmet: Vec<UnmetDependency>,
@@ -112,7 +112,7 @@ fn did_you_mean(nearest: &[String]) -> String {
 /// Joins reasons: one on the line of the error, more on lines of their own.
 fn lines(unmet: &[UnmetDependency]) -> String {
     match unmet {
-        [one] => one.to_string(),
+        [one] => format!(" {one}"),
         more => more.iter().flat_map(|unmet| ["\n  ".to_owned(), unmet.to_string()]).collect(),
     }
 }

@@ -227,10 +227,12 @@ impl<'c, 'a> Marker<'c, 'a> {
 
     /// Explains the failed search.
     pub(super) fn explain(&mut self) -> Result<ResolveError, ResolveError> {
-        let mut unmet = Vec::new();
+        let mut reasons = Reasons::default();
         for (id, violation) in self.violations(MAX_REASONS)? {
-            self.explain_violation(id, violation, &mut unmet, 0)?;
+            self.explain_violation(id, violation, &mut reasons, 0)?;
         }
+        let Reasons { unmet, unfinished } = reasons;
+        let mut unmet = if unmet.is_empty() { unfinished } else { unmet };
         unmet.dedup();
         unmet.truncate(MAX_REASONS);
         Ok(ResolveError::Unsatisfiable { unmet })
@@ -241,9 +243,10 @@ impl<'c, 'a> Marker<'c, 'a> {
         &mut self,
         id: usize,
         violation: Violation,
-        unmet: &mut Vec<UnmetDependency>,
+        reasons: &mut Reasons,
         depth: usize,
     ) -> Result<(), ResolveError> {
+        let unmet = &mut reasons.unmet;
         if unmet.len() >= MAX_REASONS || depth > MAX_REASONS {
             return Ok(());
         }
@@ -266,13 +269,20 @@ impl<'c, 'a> Marker<'c, 'a> {
                 for solution in &dependency.solutions {
                     self.state(*solution).parent.get_or_insert(id);
                     for violation in self.obstacles(*solution)? {
-                        self.explain_violation(*solution, violation, unmet, depth + 1)?;
+                        self.explain_violation(*solution, violation, reasons, depth + 1)?;
                     }
                 }
-                if unmet.len() == before {
+                if reasons.unmet.len() == before {
                     let missing = self.candidates.describe_missing(&dependency.text);
                     let reason = format!("depends on {}, but {missing}", dependency.text);
-                    unmet.push(UnmetDependency { chain: self.chain(id), reason });
+                    let unmet = UnmetDependency { chain: self.chain(id), reason };
+                    // A solution without an obstacle was not marked, because the search ended before.
+                    let kind = if dependency.solutions.is_empty() {
+                        &mut reasons.unmet
+                    } else {
+                        &mut reasons.unfinished
+                    };
+                    kind.push(unmet);
                 }
             }
         }
@@ -311,6 +321,14 @@ impl<'c, 'a> Marker<'c, 'a> {
         chain.reverse();
         chain
     }
+}
+
+/// The reasons of a failed search.
+#[derive(Default)]
+struct Reasons {
+    unmet: Vec<UnmetDependency>,
+    /// Dependencies on packages that nothing speaks against.
+    unfinished: Vec<UnmetDependency>,
 }
 
 /// A relation of a package that does not hold: an index into its dependencies or conflicts.

@@ -105,7 +105,7 @@ fn searches_for_a_set_without_conflicts() {
     assert_eq!(resolved(mutual, "a"), "a=1");
     assert_eq!(
         resolved(mutual, "a b"),
-        "cannot install the packages together: \n  a 1 conflicts with m, and b 1 is wanted\n  b 1 conflicts with m, \
+        "cannot install the packages together:\n  a 1 conflicts with m, and b 1 is wanted\n  b 1 conflicts with m, \
          and a 1 is wanted"
     );
 }
@@ -120,6 +120,11 @@ fn explains_the_chain_to_a_dependency_that_cannot_be_met() {
     assert_eq!(
         resolved(lines, "d"),
         "cannot install the packages together: d 1 depends on nothing, but no package `nothing` is available"
+    );
+    // A dependency that nothing speaks against is no reason.
+    assert_eq!(
+        resolved("a 1 Depends: b\nb 1 Depends: nothing, c\nc 1", "a"),
+        "cannot install the packages together: b 1 depends on nothing, but no package `nothing` is available (b 1 is needed by a 1)"
     );
 }
 
