@@ -96,10 +96,14 @@ fn builds_on_packages_as_nobody_without_network_or_the_tools_of_dpkg() {
     command.env_clear().env("PATH", path).env("HOME", folder("home")).env("TZ", "Asia/Tokyo");
     run(command.current_dir("/")).success();
     assert_eq!(digests(&out.join("image")), of_root);
-    // The builder starts the environment's Python for its bytecode, and no other program.
+    // The builder starts the Python of the environment and, by its loader, that of the base, and no other program.
     let executed = fs_err::read_to_string(out.join("executed")).expect("a trace");
     let programs = executed.lines().filter_map(|line| line.split('"').nth(1)).skip(1);
-    let is_known = |name: &str| name == program.to_str().expect("UTF-8") || name.contains("/python3");
+    let is_known = |name: &str| {
+        name == program.to_str().expect("UTF-8")
+            || name.contains("/python3")
+            || name.contains("/pythons/") && name.ends_with("/loader")
+    };
     let others: Vec<_> = programs.filter(|name| !is_known(name)).collect();
     assert!(executed.contains("/ipo-oci\"") && others.is_empty(), "{others:?}");
 }
