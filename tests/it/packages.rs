@@ -10,6 +10,46 @@ use crate::support::packages::{SETTINGS, cache, installed, lock, locked, project
 use crate::support::{Project, Venv, copy_folder, ipo_oci, run};
 use test_macros::test;
 
+/// Makes a source distribution with an extension in C and a build backend of its own, and installs it by pip.
+const SOURCE_DISTRIBUTION: &str = r#"
+import pathlib, subprocess, sys, tarfile
+
+source = pathlib.Path("/tmp/own-1")
+source.mkdir()
+(source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1\n")
+(source / "pyproject.toml").write_text(
+    "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+)
+(source / "own.c").write_text(
+    '#include <Python.h>\nstatic struct PyModuleDef d = {PyModuleDef_HEAD_INIT, "own", 0, -1, 0};\n'
+    "PyMODINIT_FUNC PyInit_own(void) { return PyModule_Create(&d); }\n"
+)
+(source / "backend.py").write_text("""
+import subprocess, sysconfig, zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    name = "own" + sysconfig.get_config_var("EXT_SUFFIX")
+    headers = sysconfig.get_path("include")
+    subprocess.run(["cc", "-shared", "-fPIC", "-I", headers, "-o", name, "own.c"], check=True)
+    wheel = "own-1-py3-none-any.whl"
+    with zipfile.ZipFile(folder + "/" + wheel, "w") as archive:
+        archive.write(name)
+        info = "own-1.dist-info/"
+        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: own\\nVersion: 1\\n")
+        archive.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: false\\nTag: py3-none-any\\n")
+        archive.writestr(info + "RECORD", "")
+    return wheel
+""")
+archive = "/tmp/own-1.tar.gz"
+with tarfile.open(archive, "w:gz") as file:
+    file.add(source, "own-1")
+options = ["--no-index", "--no-build-isolation", "--target", "/tmp/installed"]
+subprocess.run([sys.executable, "-m", "pip", "install", *options, archive], check=True)
+sys.path.insert(0, "/tmp/installed")
+import own
+print("compiled", own.__name__)
+"#;
+
 #[test]
 fn a_base_of_packages_runs_the_service_and_has_the_locked_packages() {
     let project = project("");
@@ -104,7 +144,7 @@ fn a_set_that_is_not_locked_is_an_error() {
 }
 
 #[test]
-fn the_builder_compiles_an_extension_and_dev_has_a_shell() {
+fn the_builder_installs_an_extension_from_source_and_dev_has_a_shell() {
     let engine = Engine::find();
     let project = project("");
     let archive = |target: &str| project.beside(&format!("{target}.tar")).display().to_string();
@@ -114,19 +154,12 @@ fn the_builder_compiles_an_extension_and_dev_has_a_shell() {
         try_build(&project, &["--target", target, "-t", &tag, "-o", &output]).success();
         engine.docker(&["load", "--input", &archive(target)]).success();
     }
-    let extension = "import pathlib, subprocess, sys, sysconfig\n\
-        source = '#include <Python.h>\\nstatic struct PyModuleDef d = {PyModuleDef_HEAD_INIT, \"own\", 0, -1, 0};\\n\
-        PyMODINIT_FUNC PyInit_own(void) { return PyModule_Create(&d); }\\n'\n\
-        pathlib.Path('/tmp/own.c').write_text(source)\n\
-        include = sysconfig.get_path('include')\n\
-        subprocess.run(['cc', '-shared', '-fPIC', '-I', include, '-o', '/tmp/own.so', '/tmp/own.c'], check=True)\n\
-        sys.path.insert(0, '/tmp')\nimport own\nprint('compiled', own.__name__)";
     let run_in = |image: &str, words: &[&str]| {
         let arguments = [&["run", "--rm", "--network", "none", "--entrypoint", words[0], image], &words[1..]];
         engine.docker(&arguments.concat()).success()
     };
-    let outcome = run_in("ipo-oci-test/apt:builder", &["/app/.venv/bin/python", "-c", extension]);
-    assert!(outcome.text().contains("compiled own"), "{}", outcome.text());
+    let outcome = run_in("ipo-oci-test/apt:builder", &["/app/.venv/bin/python", "-c", SOURCE_DISTRIBUTION]);
+    assert!(outcome.text().ends_with("compiled own\n"), "{}", outcome.text());
     let tools = "id -u; ls / | head -3; ps | head -1; curl --version | head -1; strace -V | head -1; gdb --version | head -1; dpkg -l | tail -1";
     let outcome = run_in("ipo-oci-test/apt:dev", &["/bin/bash", "-ec", tools]);
     assert!(outcome.text().starts_with("1000\n"), "{}", outcome.text());
