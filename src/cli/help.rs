@@ -82,6 +82,13 @@ Examples:
   ipo-oci deploy kubernetes --kustomize ../base     # a base of Kustomize
   ipo-oci deploy systemd -o /etc/containers/systemd # units of Podman";
 
+pub(super) const RESOLVE: &str = "\
+Examples:
+  ipo-oci resolve -f manifests/ | kubectl apply -f -
+  ipo-oci resolve -f manifests/ --repository ghcr.io/team
+  ipo-oci resolve -f chart/templates -R -o resolved # as files
+  ipo-oci resolve -f app.yaml --no-push             # the digests alone";
+
 pub(super) const COPY: &str = "\
 Examples:
   ipo-oci copy python:3.13-slim oci:python          # all platforms, to a layout

@@ -25,6 +25,7 @@ mod project;
 mod rebase;
 mod remote_cache;
 mod reports;
+mod resolve;
 mod settings;
 mod streams;
 mod summary;
@@ -135,6 +136,11 @@ enum Command {
     /// person has to decide. Secrets have names only.
     #[command(after_long_help = help::DEPLOY)]
     Deploy(Box<deploy::DeployArguments>),
+    /// Build the images that manifests name as ipo://PROJECT
+    ///
+    /// The images are pushed, and replaced by their digests in the printed manifests; every other byte stays.
+    #[command(after_long_help = help::RESOLVE)]
+    Resolve(Box<resolve::ResolveArguments>),
     /// Combine images of several platforms
     #[command(subcommand)]
     Index(index::IndexCommand),
@@ -228,6 +234,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Verify(arguments) => verify::run(&arguments, terminal),
         Command::Diff(arguments) => diff::run(&arguments, terminal),
         Command::Deploy(arguments) => deploy::run(&arguments, terminal),
+        Command::Resolve(arguments) => resolve::run(&arguments, terminal),
         Command::Index(command) => index::run(&command, terminal),
         Command::Rebase(arguments) => rebase::run(&arguments, terminal),
         Command::Cache(command) => cache::run(&command, terminal),

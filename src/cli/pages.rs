@@ -155,7 +155,7 @@ const PAGES: [Page; 18] = [
 ];
 
 /// The commands with help.
-pub(super) const COMMANDS: [&str; 19] = [
+pub(super) const COMMANDS: [&str; 20] = [
     "build",
     "init",
     "check",
@@ -170,6 +170,7 @@ pub(super) const COMMANDS: [&str; 19] = [
     "verify",
     "diff",
     "deploy",
+    "resolve",
     "index",
     "rebase",
     "cache",

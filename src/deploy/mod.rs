@@ -31,6 +31,7 @@ mod facts;
 mod fly;
 mod health;
 mod kubernetes;
+mod manifest;
 mod nomad;
 mod schedule;
 mod settings;
@@ -40,6 +41,7 @@ mod workload;
 use std::path::PathBuf;
 
 pub use error::DeployError;
+pub use manifest::{ManifestError, ManifestText, ProjectImage};
 
 use crate::digest::Digest;
 use crate::image::Image;

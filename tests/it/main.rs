@@ -69,6 +69,7 @@ mod registry;
 #[cfg(feature = "registry")]
 mod registry_faults;
 mod reproducible;
+mod resolve;
 mod service;
 mod settings;
 mod shapes;
