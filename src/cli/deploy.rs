@@ -94,7 +94,12 @@ pub(crate) fn run(arguments: &DeployArguments, terminal: &Terminal) -> Result<()
     let output = arguments.kustomize.as_ref().or(arguments.output.as_ref());
     match (output, files.as_slice()) {
         (None, files) => terminal.bytes(joined(files).as_bytes()),
-        (Some(output), [file]) if !output.is_dir() => write_file(output, &file.text),
+        (Some(output), [file]) if !output.is_dir() => {
+            if let Some(parent) = output.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                fs_err::create_dir_all(parent).map_err(|error| FileError::new("create", parent, error))?;
+            }
+            write_file(output, &file.text)
+        }
         (Some(output), files) => {
             fs_err::create_dir_all(output).map_err(|error| FileError::new("create", output, error))?;
             files.iter().try_for_each(|file| write_file(&output.join(&file.name), &file.text))

@@ -80,7 +80,7 @@ Examples:
   ipo-oci deploy compose -t ghcr.io/team/api:3.0.0  # with the name in the registry
   ipo-oci deploy compose ghcr.io/team/api:3.0.0     # an image
   ipo-oci deploy kubernetes --kustomize ../base     # a base of Kustomize
-  ipo-oci deploy systemd -o /etc/containers/systemd # units of Podman";
+  ipo-oci deploy systemd -o ../units                # units of Podman";
 
 pub(super) const RESOLVE: &str = "\
 Examples:

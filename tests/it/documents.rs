@@ -255,6 +255,11 @@ fn the_commands_of_the_pages_about_checks_sizes_and_the_cache_run() {
 }
 
 #[test]
+fn the_commands_of_the_page_about_deployment_run() {
+    run_in_example("docs/deploy.md", &["ghcr.io/team/other:1.4"]);
+}
+
+#[test]
 fn the_commands_of_the_guide_run() {
     let machine = Machine::new();
     let folder = machine.project.path();
