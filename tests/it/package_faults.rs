@@ -46,7 +46,7 @@ impl Mirror {
             [("debian-binary", &b"2.0\n"[..]), ("control.tar.gz", &archive), ("data.tar.gz", data)]
         {
             let size = content.len();
-            write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644).expect("memory");
+            writeln!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`", 0, 0, 0, 100_644).expect("memory");
             bytes.extend(content);
             bytes.extend(if size % 2 == 1 { "\n" } else { "" }.bytes());
         }
@@ -54,7 +54,7 @@ impl Mirror {
         let (size, sha256) = (bytes.len(), Digest::of(&bytes).hex());
         fs_err::write(self.folder.path().join(&path), bytes).expect("a file");
         let own = format!("Filename: {path}\nSize: {size}\nSHA256: {sha256}\nDescription");
-        self.packages += &format!("{}\n", control.replace("Description", &own));
+        let _ = writeln!(self.packages, "{}", control.replace("Description", &own));
     }
 
     /// Writes the release.
@@ -86,7 +86,7 @@ impl Mirror {
         let outcome = run(project.command("build").args(arguments).arg(&cache));
         let files = fs_err::read_dir(cache.join("apt/sha256")).into_iter().flatten();
         for file in files.map(|file| file.expect("a file").path()) {
-            let digest = Digest::of(&fs_err::read(&file).expect("a file")).hex().to_owned();
+            let digest = Digest::of(&fs_err::read(&file).expect("a file")).hex().clone();
             assert_eq!(file.file_name(), Some(digest.as_ref()), "a wrong file in the cache");
         }
         outcome
@@ -125,8 +125,8 @@ fn data(members: &[Member<'_>]) -> Vec<u8> {
 
 const FILE: EntryType = EntryType::Regular;
 
-#[test]
-fn each_fault_of_packages_is_one_error_that_names_the_package() {
+/// Makes a mirror whose packages have a fault each.
+fn mirror() -> Mirror {
     let mut mirror = Mirror::new();
     mirror.add("base", "", &[(FILE, "./etc/base", "")]);
     mirror.add("good", "", &[(FILE, "./usr/good", "")]);
@@ -145,6 +145,12 @@ fn each_fault_of_packages_is_one_error_that_names_the_package() {
     mirror.add("wrong", "", &[(FILE, "./w", "")]);
     mirror.add("gone", "", &[(FILE, "./g", "")]);
     mirror.release();
+    mirror
+}
+
+#[test]
+fn each_fault_of_packages_is_one_error_that_names_the_package() {
+    let mirror = mirror();
     let pool = |name: &str| mirror.folder.path().join(format!("pool/{name}_1_amd64.deb"));
     let mut bytes = fs_err::read(pool("wrong")).expect("a file");
     bytes[200] ^= 1;

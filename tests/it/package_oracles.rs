@@ -22,7 +22,7 @@ type Node = (&'static str, u32, (u64, u64), String);
 
 /// Paths of one side alone, or different on both sides; a final `*` matches any rest. The manual has this list in
 /// docs/bases.md.
-const DIFFERENCES: [(&str, &[&str]); 9] = [
+const DIFFERENCES: [(&str, &[&str]); 10] = [
     // Files of mmdebstrap and of its apt.
     (
         "mmdebstrap",
@@ -79,6 +79,7 @@ const DIFFERENCES: [(&str, &[&str]); 9] = [
     ("base-passwd", &["etc/group", "etc/passwd"]),
     ("ca-certificates", &["etc/ca-certificates.conf", "etc/ssl/certs/*"]),
     ("tzdata", &["etc/localtime", "etc/timezone"]),
+    ("libc-bin", &["etc/ld.so.cache"]),
     ("other scripts", &["etc/inputrc", "etc/networks", "etc/nsswitch.conf", "etc/shells"]),
     // The packages are installed, and mmdebstrap's unpacked by no dpkg.
     ("dpkg", &["var/lib/dpkg/*"]),
@@ -120,6 +121,26 @@ fn nodes(archive: &[u8]) -> BTreeMap<String, Node> {
     found
 }
 
+/// Compares `/etc/ld.so.cache` of a layer with the one that ldconfig makes of the layer's files.
+fn compare_loader_cache(project: &Project, archive: &[u8]) {
+    let root = project.beside("root");
+    fs_err::create_dir(&root).expect("a folder");
+    tar::Archive::new(archive).unpack(&root).expect("an archive");
+    let print = || -> Vec<String> {
+        let cache = root.join("etc/ld.so.cache");
+        let outcome = run(Command::new("/sbin/ldconfig").arg("-p").arg("-C").arg(cache)).success();
+        let lines = outcome.text().lines().filter(|line| line.starts_with('\t'));
+        lines.map(str::to_owned).collect()
+    };
+    let mut ours = print();
+    // A link beside the one with the SONAME, `libbz2.so.1.0`: ldconfig reads libraries, the program only names.
+    ours.retain(|line| !line.starts_with("\tlibbz2.so.1 "));
+    fs_err::remove_file(root.join("etc/ld.so.cache")).expect("a cache");
+    run(Command::new("/sbin/ldconfig").arg("-X").arg("-r").arg(&root)).success();
+    assert!(ours.len() > 50, "{ours:?}");
+    assert_eq!(ours, print());
+}
+
 #[test]
 fn files_are_those_that_mmdebstrap_extracts() {
     requires("mmdebstrap");
@@ -130,7 +151,9 @@ fn files_are_those_that_mmdebstrap_extracts() {
     let project = project(settings);
     lock(&project, &[]).success();
     try_build(&project, &["--locked"]).success();
-    let ours = nodes(&project.layout().only().tar(0));
+    let archive = project.layout().only().tar(0);
+    let ours = nodes(&archive);
+    compare_loader_cache(&project, &archive);
 
     let base = locked_sets(&project).remove(0);
     let wanted: Vec<String> = base.iter().map(|(name, version)| format!("{name}={version}")).collect();

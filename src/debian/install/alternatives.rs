@@ -23,10 +23,11 @@ pub(super) struct Alternative {
 }
 
 impl Alternative {
-    /// Parses the arguments of the program; `None` unless all are constant and a registration.
+    /// Parses the arguments of the program; `None` unless they are a registration of constants. Followers that are not
+    /// constant are left out: scripts add those of manual pages only if these are there.
     pub(super) fn parse(arguments: &[Option<String>]) -> Option<Self> {
-        let words: Option<Vec<&str>> = arguments.iter().map(Option::as_deref).collect();
-        let words = words?;
+        let words: Vec<&str> = arguments.iter().map_while(Option::as_deref).collect();
+        let is_constant = words.len() == arguments.len();
         let mut words = words.as_slice();
         while let [option, rest @ ..] = words
             && matches!(*option, "--quiet" | "--verbose" | "--force")
@@ -40,7 +41,10 @@ impl Alternative {
             followers.insert((*name).to_owned(), ((*link).to_owned(), (*path).to_owned()));
             rest = more;
         }
-        let is_valid = rest.is_empty() && !name.contains('/') && !name.is_empty() && link.starts_with('/');
+        let is_valid = (rest.is_empty() || !is_constant)
+            && !name.contains('/')
+            && !name.is_empty()
+            && link.starts_with('/');
         is_valid.then_some(())?;
         Some(Self {
             link: (*link).to_owned(),
@@ -214,5 +218,9 @@ mod tests {
         assert_eq!(parse("--install /usr/bin/awk a/b /usr/bin/mawk 5"), None);
         assert_eq!(parse("--install /usr/bin/awk awk /usr/bin/mawk many"), None);
         assert_eq!(Alternative::parse(&[Some("--install".to_owned()), None]), None);
+        let words = "--install /usr/bin/awk awk /usr/bin/mawk 5";
+        let mut arguments: Vec<_> = words.split(' ').map(|word| Some(word.to_owned())).collect();
+        arguments.push(None);
+        assert_eq!(Alternative::parse(&arguments), parse(words));
     }
 }

@@ -13,6 +13,7 @@ mod content;
 mod database;
 mod error;
 mod excludes;
+mod loader_cache;
 mod lower;
 mod merge;
 mod package_tree;
@@ -110,6 +111,7 @@ pub fn install(
     merge::merge(&packages, &scripts, base, &mut tree)?;
     configure::configure(&packages, &mut tree)?;
     alternatives::configure(&packages, &scripts, &mut tree)?;
+    loader_cache::configure(&packages, &mut tree)?;
     database::write(&packages, &scripts, &mut tree)?;
     let unfinished = packages.iter().zip(&scripts).filter_map(|(package, scripts)| scripts.warning(package));
     let warnings = unfinished.collect();

@@ -143,7 +143,9 @@ impl<'a> PackageTree<'a> {
     /// Returns the new entries below a directory, by path.
     pub(super) fn below<'s>(&'s self, directory: &'s ImagePath) -> impl Iterator<Item = &'s Entry> {
         let entries = self.entries.range(directory..).map(|(_, entry)| entry);
-        entries.skip(1).take_while(|entry| entry.path.starts_with(directory))
+        // A directory of the base has no new entry.
+        let entries = entries.skip_while(|entry| entry.path == *directory);
+        entries.take_while(|entry| entry.path.starts_with(directory))
     }
 
     /// Adds a file, unless something is at its path.

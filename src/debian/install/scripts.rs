@@ -96,6 +96,8 @@ const WITHOUT_EFFECT: &[&str] = &[
     "update-alternatives",
     "dpkg-divert",
     "debconf-communicate",
+    // Manual pages of alternatives.
+    "configure_client_version",
     "debconf-set-selections",
     // Services of a running machine.
     "invoke-rc.d",

@@ -362,6 +362,7 @@ mod tests {
             ["run one amd64", "run two amd64"]
         );
         assert_eq!(found("run a \\\n  b # comment\n"), ["run a b"]);
+        assert_eq!(found("[ amd64 != $(dpkg --print-architecture) ] && run"), [""; 0]);
     }
 
     #[test]

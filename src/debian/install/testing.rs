@@ -1,6 +1,7 @@
 //! Packages and file systems for tests.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ impl TestPackage {
 
     /// Adds a field; `Version` is 1 and `Architecture` amd64 without one.
     pub(super) fn field(mut self, name: &str, value: &str) -> Self {
-        self.fields += &format!("{name}: {value}\n");
+        let _ = writeln!(self.fields, "{name}: {value}");
         self
     }
 
@@ -60,7 +61,7 @@ impl TestPackage {
     fn write(mut self, folder: &Path, number: usize) -> PathBuf {
         for (name, value) in [("Version", "1"), ("Architecture", "amd64")] {
             if !self.fields.contains(&format!("{name}: ")) {
-                self.fields += &format!("{name}: {value}\n");
+                let _ = writeln!(self.fields, "{name}: {value}");
             }
         }
         let text = format!("Package: {}\n{}Description: a test\n", self.name, self.fields);
@@ -102,30 +103,34 @@ fn append(
 
 /// A file system below, by path.
 #[derive(Default)]
-pub(super) struct TestFiles(BTreeMap<ImagePath, (LowerNode, String)>);
+pub(super) struct TestFiles(BTreeMap<ImagePath, (LowerNode, Vec<u8>)>);
 
 impl TestFiles {
-    pub(super) fn file(mut self, path: &str, content: &str) -> Self {
+    pub(super) fn file(self, path: &str, content: &str) -> Self {
+        self.bytes(path, content.as_bytes().to_vec())
+    }
+
+    pub(super) fn bytes(mut self, path: &str, content: Vec<u8>) -> Self {
         self.add(path, LowerNode::File, content);
         self
     }
 
     pub(super) fn directory(mut self, path: &str) -> Self {
-        self.add(path, LowerNode::Directory, "");
+        self.add(path, LowerNode::Directory, Vec::new());
         self
     }
 
     pub(super) fn symlink(mut self, path: &str, target: &str) -> Self {
-        self.add(path, LowerNode::Symlink(target.to_owned()), "");
+        self.add(path, LowerNode::Symlink(target.to_owned()), Vec::new());
         self
     }
 
-    fn add(&mut self, path: &str, node: LowerNode, content: &str) {
+    fn add(&mut self, path: &str, node: LowerNode, content: Vec<u8>) {
         let path = ImagePath::new(path).unwrap();
         for parent in path.parents() {
-            self.0.entry(parent).or_insert((LowerNode::Directory, String::new()));
+            self.0.entry(parent).or_insert((LowerNode::Directory, Vec::new()));
         }
-        self.0.insert(path, (node, content.to_owned()));
+        self.0.insert(path, (node, content));
     }
 }
 
@@ -135,7 +140,7 @@ impl LowerFiles for TestFiles {
     }
 
     fn read(&self, path: &ImagePath) -> io::Result<Vec<u8>> {
-        Ok(self.0.get(path).ok_or(io::ErrorKind::NotFound)?.1.clone().into_bytes())
+        Ok(self.0.get(path).ok_or(io::ErrorKind::NotFound)?.1.clone())
     }
 }
 

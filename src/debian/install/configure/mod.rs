@@ -11,9 +11,6 @@
 //! | readline-common | `/etc/inputrc` |
 //! | ca-certificates | `/etc/ca-certificates.conf`, `/etc/ssl/certs` |
 //! | tzdata | `/etc/localtime`, `/etc/timezone` |
-//!
-//! `/etc/ld.so.cache` is left out. The loader searches its default directories without it, among them the one of the
-//! architecture in which Debian's libraries are; files of `/etc/ld.so.conf.d` for other directories are rare.
 
 mod accounts;
 mod base_files;

@@ -203,8 +203,13 @@ impl ScriptLexer<'_> {
     /// Reads an expansion after its `$`.
     fn dollar(&mut self) -> ExpansionPart {
         if self.rest.starts_with('(') {
+            let before = self.rest;
             self.skip_brackets('(', ')');
-            return ExpansionPart::Unknown;
+            // A script for another architecture than the system's is not among a base's.
+            return match &before[..before.len() - self.rest.len()] {
+                "(dpkg --print-architecture)" => ExpansionPart::Variable("DPKG_MAINTSCRIPT_ARCH".to_owned()),
+                _ => ExpansionPart::Unknown,
+            };
         }
         if self.rest.starts_with('{') {
             let before = self.rest;
