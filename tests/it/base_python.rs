@@ -50,6 +50,10 @@ fn healthy(image: &Path, tag: &str) {
 fn a_python_that_this_machine_lacks_is_that_of_the_base() {
     let project = project("apt:trixie", ">=3.13");
     build(&project, &["-t", "service:1"]).success();
+    // Also if the project does not ask for a version.
+    let any = self::project("apt:trixie", ">=3.13");
+    any.write("pyproject.toml", &any.read("pyproject.toml").replace("requires-python = \">=3.13\"\n", ""));
+    build(&any, &["-t", "service:1"]).success();
     let root = unpacked(&project, "1");
     assert!(installed(&root).iter().any(|package| package.starts_with("python3.13-minimal ")));
     assert!(root.join("app/.venv/lib/python3.13/site-packages/idna/core.py").is_file());

@@ -457,21 +457,20 @@ impl Provision<'_> {
             minor(&one.full_version) == minor(full_version) && !one.version.free_threaded
         };
         let same: Vec<Interpreter> = interpreters.iter().filter(is_same).cloned().collect();
-        match demands.choose(&same) {
-            PythonChoice::Any(fitting) => Some((fitting.first().copied()?, None)),
-            PythonChoice::Fitting(fitting, warning) => Some((fitting.first().copied()?, warning)),
-            PythonChoice::None => None,
+        let (fitting, warning) = match demands.choose(&same) {
+            PythonChoice::Any(fitting) => (fitting, None),
+            PythonChoice::Fitting(fitting, warning) => (fitting, warning),
+            PythonChoice::None => (Vec::new(), None),
+        };
+        if let Some(interpreter) = fitting.first() {
+            return Some((ChosenInterpreter::Program(Box::new((*interpreter).clone())), warning));
         }
-        .map(|(interpreter, warning)| (ChosenInterpreter::Program(Box::new(interpreter.clone())), warning))
-        .or_else(|| {
-            let unpacked = [unpack().filter(can_make)?];
-            let warning = match demands.choose(&unpacked) {
-                PythonChoice::Fitting(_, warning) => warning,
-                PythonChoice::Any(_) | PythonChoice::None => None,
-            };
-            let [unpacked] = unpacked;
-            Some((ChosenInterpreter::OfBase(Box::new(unpacked)), warning))
-        })
+        let unpacked = unpack().filter(can_make)?;
+        let warning = match demands.choose(std::slice::from_ref(&unpacked)) {
+            PythonChoice::Fitting(_, warning) => warning,
+            PythonChoice::Any(_) | PythonChoice::None => None,
+        };
+        Some((ChosenInterpreter::OfBase(Box::new(unpacked)), warning))
     }
 
     /// Returns the tool that makes an environment of an interpreter.
