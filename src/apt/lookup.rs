@@ -143,6 +143,19 @@ impl PackageLookup {
         found.unwrap_or_default()
     }
 
+    /// Returns one package of the suite: the locked one, in whatever set, or else that of the archive.
+    pub fn package(&mut self, name: &str, progress: &dyn Progress) -> Result<Option<LockedDeb>, AptError> {
+        let is_of_suite = |key: &PackageSetKey| key.suite == self.suite && key.platform == self.platform;
+        let sets = self.lock.iter().flat_map(Lock::package_sets).filter(|(key, _)| is_of_suite(key));
+        let packages = sets.flat_map(|(_, set)| &set.packages);
+        let locked = packages.cloned().find(|package| package.name == name);
+        if locked.is_some() || self.policy == Policy::Locked {
+            return Ok(locked);
+        }
+        let sets = self.resolve(None, &[vec![name.to_owned()]], progress)?;
+        Ok(sets.into_iter().flat_map(|(_, packages)| packages).find(|package| package.name == name))
+    }
+
     /// Resolves sets of packages, lowest first, on top of `base`, an image and its packages. A set without wanted
     /// packages is empty.
     pub fn resolve(

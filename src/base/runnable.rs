@@ -39,12 +39,20 @@ const LOADER: &str = "loader";
 /// Libraries that a C library opens by name.
 const OPENED: [&str; 1] = ["libgcc_s.so.1"];
 
+/// A file beside those of the base.
+pub(crate) struct PythonFile {
+    /// The place below the folder of the Python.
+    pub(crate) place: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// The files of a Python that make it start on this machine.
 pub(crate) struct RunnablePython<'a> {
     view: Arc<View>,
     python: &'a BasePython,
     /// The places of each file, below the folder of the Python.
     places: BTreeMap<Location, Vec<PathBuf>>,
+    more: Vec<PythonFile>,
 }
 
 impl<'a> RunnablePython<'a> {
@@ -78,7 +86,7 @@ impl<'a> RunnablePython<'a> {
         let Some(loader) = ImagePath::new(loader).ok().and_then(|loader| view.resolve(&loader).ok()) else {
             return Ok(None);
         };
-        let mut found = Self { view: view.clone(), python, places: BTreeMap::new() };
+        let mut found = Self { view: view.clone(), python, places: BTreeMap::new(), more: Vec::new() };
         let libraries = Path::new(LIBRARIES);
         found.add(&python.executable, PROGRAM.into());
         found.add(&loader, libraries.join(LOADER));
@@ -103,6 +111,12 @@ impl<'a> RunnablePython<'a> {
         Ok(Some(found))
     }
 
+    /// Adds files that the base has not.
+    #[must_use]
+    pub(crate) fn with(self, more: Vec<PythonFile>) -> Self {
+        Self { more, ..self }
+    }
+
     /// Returns the program in the folder `cache`, made if missing. The program is not tried: a C library may be too
     /// old for the option that starts it.
     ///
@@ -121,6 +135,11 @@ impl<'a> RunnablePython<'a> {
         let staging = Staging::in_cache(cache).map_err(FileError::of("write in", cache))?;
         let made = staging.path().join("python");
         self.unpack(&made)?;
+        for PythonFile { place, bytes } in &self.more {
+            let place = made.join(place);
+            let written = create_parent(&place).and_then(|()| fs_err::write(&place, bytes));
+            written.map_err(FileError::of("write", &place))?;
+        }
         let script = made.join(self.python.executable.as_str());
         write_script(&script, &root).map_err(FileError::of("write", &script))?;
         match fs_err::rename(&made, &root) {
@@ -207,6 +226,10 @@ impl<'a> RunnablePython<'a> {
             for place in places {
                 key.add(place.as_os_str().as_encoded_bytes());
             }
+        }
+        for PythonFile { place, bytes } in &self.more {
+            key.add(place.as_os_str().as_encoded_bytes());
+            key.add(Digest::of(bytes).as_bytes());
         }
         key.finish()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::package_inputs::{PackageInputs, WantedPython};
 use super::{BuildError, Builder};
-use crate::base::{self, BasePython, BaseReference, RunnablePython, View};
+use crate::base::{self, BasePython, BaseReference, PythonFile, RunnablePython, View};
 use crate::digest::Digest;
 use crate::image::Image;
 use crate::lock::{self, Lock};
@@ -160,16 +160,18 @@ impl Builder {
 }
 
 /// Returns the `python` of `view` as a program of this machine and the folder of its files: itself, or else the same
-/// version of `twin`. `None` if this machine can execute neither.
+/// version of `twin`; with the files `more`. `None` if this machine can execute neither.
 pub(super) fn program_of(
     view: &View,
     twin: Option<&View>,
-    python: &BasePython,
+    (python, more): (&BasePython, Vec<PythonFile>),
     (cache, work): (Option<&Path>, &Path),
     progress: &dyn Progress,
 ) -> Result<Option<(PathBuf, PathBuf)>, BuildError> {
-    let unpack = |view: &View, python: &BasePython| -> Result<Option<(PathBuf, PathBuf)>, BuildError> {
+    let mut more = Some(more);
+    let mut unpack = |view: &View, python: &BasePython| -> Result<Option<(PathBuf, PathBuf)>, BuildError> {
         let Some(runnable) = RunnablePython::find(view, python, cache, progress)? else { return Ok(None) };
+        let runnable = runnable.with(more.take().unwrap_or_default());
         let program = runnable.program(cache.unwrap_or(work))?;
         Ok(Some((runnable.root_of(&program), program)))
     };
@@ -235,14 +237,14 @@ impl ResolvedBase {
     /// cannot execute it, with a warning if it should.
     pub(super) fn interpreter(
         &self,
-        python: &BasePython,
+        (python, more): (&BasePython, Vec<PythonFile>),
         cache: &Path,
         progress: &dyn Progress,
     ) -> Option<Interpreter> {
         let unpacked = || -> Result<Option<Interpreter>, BuildError> {
             let folders = (Some(cache), cache);
             let Some((root, program)) =
-                program_of(&self.view, self.twin.as_ref(), python, folders, progress)?
+                program_of(&self.view, self.twin.as_ref(), (python, more), folders, progress)?
             else {
                 return Ok(None);
             };

@@ -34,7 +34,8 @@ impl Builder {
         let version = of_base.as_ref().and_then(|python| python.full_version.clone());
         let unpack = || {
             let (base, python) = (base?, of_base.as_ref()?);
-            base.interpreter(python, cache, progress)
+            let headers = self.python_headers(recipe, python, work, progress);
+            base.interpreter((python, headers), cache, progress)
         };
         let selection = recipe.dependencies();
         let provision = Provision {

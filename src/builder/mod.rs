@@ -41,6 +41,8 @@ mod planner;
 mod prepare;
 mod propose;
 mod python;
+#[cfg(feature = "apt")]
+mod python_headers;
 mod recipes;
 mod remote_cache;
 mod selection;

@@ -166,7 +166,11 @@ impl Builder {
     }
 
     /// Returns the settings of the archive.
-    fn archive_settings(&self, recipe: &Recipe, work: &Path) -> Result<ArchiveSettings, BuildError> {
+    pub(super) fn archive_settings(
+        &self,
+        recipe: &Recipe,
+        work: &Path,
+    ) -> Result<ArchiveSettings, BuildError> {
         let access = self.resolved_access()?;
         let cache = self.cache.as_deref().or(access.cache.as_deref()).unwrap_or(work);
         let mut settings = ArchiveSettings::new(cache);

@@ -1,10 +1,13 @@
 //! Debian packages in a build without the feature `apt`: errors.
 
+use std::path::Path;
+
 use super::package_inputs::{PackageInputs, PackageSets};
 use super::{BuildError, Builder};
-use crate::base::{BaseReference, View};
+use crate::base::{BasePython, BaseReference, PythonFile, View};
 use crate::image::Image;
 use crate::progress::Progress;
+use crate::recipe::Recipe;
 
 #[allow(clippy::unused_self)] // The interface of the feature.
 impl Builder {
@@ -16,6 +19,16 @@ impl Builder {
         let recipe = self.resolve()?;
         let is_made = matches!(recipe.base.parse::<BaseReference>()?, BaseReference::Apt(_));
         if is_made || !recipe.packages.is_empty() { Err(BuildError::NoApt) } else { Ok(Vec::new()) }
+    }
+
+    pub(super) fn python_headers(
+        &self,
+        _: &Recipe,
+        _: &BasePython,
+        _: &Path,
+        _: &dyn Progress,
+    ) -> Vec<PythonFile> {
+        Vec::new()
     }
 
     pub(super) fn twin_of_packages(&self, _: &BaseReference, _: PackageInputs<'_>) -> Option<View> {

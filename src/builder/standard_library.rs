@@ -84,7 +84,7 @@ impl Builder {
         if let Some(layer) = made.cached() {
             return Ok(Some(layer));
         }
-        let of_base = super::base::program_of(view, twin, python, (cache, work), progress)?;
+        let of_base = super::base::program_of(view, twin, (python, Vec::new()), (cache, work), progress)?;
         let program = if let Some((_, program)) = of_base {
             program
         } else {

@@ -11,6 +11,11 @@ use test_macros::test;
 /// Runs `ipo-oci build` on a machine with uv and Debian's Python alone.
 #[track_caller]
 fn build(project: &Project, arguments: &[&str]) -> Outcome {
+    build_in(&cache(), project, arguments)
+}
+
+#[track_caller]
+fn build_in(cache: &Path, project: &Project, arguments: &[&str]) -> Outcome {
     let uv = run(Command::new("sh").args(["-c", "command -v uv"])).success().text().trim().to_owned();
     let tools = project.beside("tools");
     fs_err::create_dir_all(&tools).expect("a folder");
@@ -25,7 +30,7 @@ fn build(project: &Project, arguments: &[&str]) -> Outcome {
         .env("UV_PYTHON_INSTALL_DIR", "/nowhere")
         .env("UV_PYTHON_DOWNLOADS", "never");
     command.env("HOME", project.beside("home"));
-    run(command.arg("--cache-dir").arg(cache()).args(arguments))
+    run(command.arg("--cache-dir").arg(cache).args(arguments))
 }
 
 /// Returns a project without an environment, for `base` and a range of Pythons.
@@ -50,10 +55,15 @@ fn healthy(image: &Path, tag: &str) {
 fn a_python_that_this_machine_lacks_is_that_of_the_base() {
     let project = project("apt:trixie", ">=3.13");
     build(&project, &["-t", "service:1"]).success();
-    // Also if the project does not ask for a version.
+    // Also if the project does not ask for a version, and has a distribution to compile.
     let any = self::project("apt:trixie", ">=3.13");
-    any.write("pyproject.toml", &any.read("pyproject.toml").replace("requires-python = \">=3.13\"\n", ""));
+    let settings = any.read("pyproject.toml");
+    any.write("pyproject.toml", &settings[settings.find("[tool.ipo-oci]").expect("a table")..]);
+    any.write("requirements.txt", "--no-binary bitarray\nbitarray\nidna\n");
     build(&any, &["-t", "service:1"]).success();
+    let module = "app/.venv/lib/python3.13/site-packages/bitarray/_bitarray.cpython-313-x86_64-linux-gnu.so";
+    assert!(cfg!(not(target_arch = "x86_64")) || unpacked(&any, "1").join(module).is_file());
+
     let root = unpacked(&project, "1");
     assert!(installed(&root).iter().any(|package| package.starts_with("python3.13-minimal ")));
     assert!(root.join("app/.venv/lib/python3.13/site-packages/idna/core.py").is_file());
@@ -134,12 +144,14 @@ fn bytecode_for_another_platform_is_compiled_by_the_same_base_for_this_one() {
     project.write("pyproject.toml", &project.read("pyproject.toml").replace("[\"idna\"]", "[]"));
     project.write("main.py", "print('hello')\n");
     let venv = format!("{foreign}={}", environment.display());
+    // A common cache may have the bytecode.
+    let elsewhere = project.beside("cache");
     let warning = "instead of the base's Python";
     let mut layers = Vec::new();
     for platforms in [foreign.to_owned(), format!("{own},{foreign}")] {
         lock(&project, &["--platform", &platforms]).success();
         let arguments = ["--locked", "--platform", foreign, "--venv", &venv, "-t", "service:1"];
-        let outcome = build(&project, &arguments).success();
+        let outcome = build_in(&elsewhere, &project, &arguments).success();
         assert_eq!(outcome.stderr.contains(warning), platforms == foreign, "{}", outcome.stderr);
         let layout = Layout::open(project.path().join("dist/image"));
         layers.push(layout.image("1").layers()[0]["digest"].clone());
