@@ -147,8 +147,9 @@ impl PackageLookup {
     pub fn package(&mut self, name: &str, progress: &dyn Progress) -> Result<Option<LockedDeb>, AptError> {
         let is_of_suite = |key: &PackageSetKey| key.suite == self.suite && key.platform == self.platform;
         let sets = self.lock.iter().flat_map(Lock::package_sets).filter(|(key, _)| is_of_suite(key));
-        let packages = sets.flat_map(|(_, set)| &set.packages);
-        let locked = packages.cloned().find(|package| package.name == name);
+        let mut packages = sets.flat_map(|(_, set)| &set.packages);
+        let locked = packages.find(|package| package.name == name).cloned();
+        drop(packages);
         if locked.is_some() || self.policy == Policy::Locked {
             return Ok(locked);
         }

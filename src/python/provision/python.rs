@@ -186,8 +186,8 @@ impl PythonDemands {
         PythonChoice::Fitting(chosen, Some(Warning::new(&pin.file, message).with_help(help)))
     }
 
-    /// Returns true if the demands allow the full version `version`. A pin does not count if no minor version of
-    /// this machine follows it either; `interpreters` are those of this machine.
+    /// Returns true if the demands allow the full version `version`. Beside a range, a pin does not count if no minor
+    /// version of this machine follows it either; `interpreters` are those of this machine.
     pub(super) fn allow(&self, version: &str, interpreters: impl FnOnce() -> Vec<Interpreter>) -> bool {
         let Ok(parsed) = version.parse::<Version>() else { return false };
         let allowed = |demand: &Demand| demand.versions.allows(&parsed);
@@ -197,7 +197,10 @@ impl PythonDemands {
         let follows = |pin: &Demand| {
             let minor = minor_of(&pin.text);
             let is_followed = |one: &Interpreter| Some((one.version.major, one.version.minor)) == minor;
-            allowed(pin) || minor_of(version) == minor || !interpreters().iter().any(is_followed)
+            let is_limited = !self.ranges.is_empty();
+            allowed(pin)
+                || minor_of(version) == minor
+                || is_limited && !interpreters().iter().any(is_followed)
         };
         self.ranges.iter().all(allowed) && self.pin.as_ref().is_none_or(follows)
     }
