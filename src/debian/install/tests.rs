@@ -212,18 +212,18 @@ fn alternatives_of_a_base_are_chosen_anew_unless_an_administrator_chose() {
 }
 
 /// A package: the number of its name, true with `Replaces`, and the kinds and numbers of its members.
-type Parts = (u8, bool, Vec<(u8, u8)>);
+type PackageParts = (u8, bool, Vec<(u8, u8)>);
 
 /// Packages with few names and paths, so that many have a path in common.
-fn packages() -> impl Strategy<Value = Vec<Parts>> {
+fn packages() -> impl Strategy<Value = Vec<PackageParts>> {
     let member = (0_u8..4, 0_u8..4);
     proptest::collection::vec((0_u8..4, any::<bool>(), proptest::collection::vec(member, 0..5)), 1..5)
 }
 
-fn made(parts: &[Parts]) -> Vec<TestPackage> {
+fn made(parts: &[PackageParts]) -> Vec<TestPackage> {
     let mut names = std::collections::BTreeSet::new();
     let parts = parts.iter().filter(|(name, _, _)| names.insert(*name));
-    let make = |(name, replaces, members): &Parts| {
+    let make = |(name, replaces, members): &PackageParts| {
         let mut made = package(&format!("p{name}"));
         if *replaces {
             made = made.field("Replaces", "p0, p1");
