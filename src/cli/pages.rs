@@ -22,7 +22,7 @@ struct Page {
 
 /// The page with the recipes, whose files it prints too.
 const RECIPES: &str = "recipes";
-/// The page with the list of [`PROJECTS`].
+/// The page with the list of frameworks and servers.
 const FRAMEWORKS: &str = "frameworks";
 /// The page with the rules of `check`, one section each.
 const CHECKS: &str = "checks";
@@ -30,8 +30,9 @@ const CHECKS: &str = "checks";
 const SCHEMA: &str = "schema";
 const SCHEMA_TEXT: &str = include_str!("../../docs/settings.schema.json");
 
-/// Pages of one framework or server, by their topics; the page `frameworks` lists them.
-const PROJECTS: [(&str, &str); 27] = [
+/// Pages that other pages refer to: of one framework or server, listed by the page `frameworks`; of one system of CI; of
+/// the installation.
+const OTHERS: [(&str, &str); 32] = [
     ("aiohttp", include_str!("../../docs/frameworks/aiohttp.md")),
     ("blacksheep", include_str!("../../docs/frameworks/blacksheep.md")),
     ("bottle", include_str!("../../docs/frameworks/bottle.md")),
@@ -59,6 +60,11 @@ const PROJECTS: [(&str, &str); 27] = [
     ("uvicorn", include_str!("../../docs/servers/uvicorn.md")),
     ("uwsgi", include_str!("../../docs/servers/uwsgi.md")),
     ("waitress", include_str!("../../docs/servers/waitress.md")),
+    ("ci", include_str!("../../docs/ci/README.md")),
+    ("github", include_str!("../../docs/ci/github.md")),
+    ("install", include_str!("../../docs/install.md")),
+    ("quick-reference", include_str!("../../docs/quick-reference.md")),
+    ("from-other-builders", include_str!("../../docs/from-other-builders.md")),
 ];
 
 const PAGES: [Page; 18] = [
@@ -211,7 +217,7 @@ pub(super) fn topics() -> String {
 pub(super) fn with_names(command: Command) -> Command {
     let topics =
         PAGES.iter().map(|page| page.topic).chain([SCHEMA]).filter(|topic| !COMMANDS.contains(topic));
-    let topics = topics.chain(PROJECTS.map(|(topic, _)| topic));
+    let topics = topics.chain(OTHERS.map(|(topic, _)| topic));
     let names: Vec<&str> = COMMANDS.into_iter().chain(topics).collect();
     command.mut_subcommand("help", |help| {
         help.mut_arg("name", |argument| argument.value_parser(PossibleValuesParser::new(names)))
@@ -293,14 +299,19 @@ fn link(destination: &str) -> Option<String> {
         return Some(format!("ipo-oci help {RECIPES} {recipe}"));
     }
     let file = destination.split('#').next()?.trim_start_matches("../");
-    let file = file.strip_prefix("frameworks/").or_else(|| file.strip_prefix("servers/")).unwrap_or(file);
-    let topic = if file == "README.md" { FRAMEWORKS } else { file.strip_suffix(".md")? };
+    let file =
+        ["frameworks/", "servers/"].into_iter().find_map(|folder| file.strip_prefix(folder)).unwrap_or(file);
+    let topic = match file {
+        "README.md" => FRAMEWORKS,
+        "ci/README.md" => "ci",
+        file => file.strip_prefix("ci/").unwrap_or(file).strip_suffix(".md")?,
+    };
     text_of(topic).map(|_| format!("ipo-oci help {topic}"))
 }
 
 /// Returns the page about a topic.
 fn text_of(topic: &str) -> Option<&'static str> {
-    let pages = PAGES.iter().map(|page| (page.topic, page.text)).chain(PROJECTS);
+    let pages = PAGES.iter().map(|page| (page.topic, page.text)).chain(OTHERS);
     pages.into_iter().find(|(known, _)| *known == topic).map(|(_, text)| text)
 }
 
@@ -318,7 +329,7 @@ mod tests {
 
     #[test]
     fn pages_link_to_printed_files_only() {
-        for (topic, text) in PAGES.iter().map(|page| (page.topic, page.text)).chain(PROJECTS) {
+        for (topic, text) in PAGES.iter().map(|page| (page.topic, page.text)).chain(OTHERS) {
             let files = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
             let is_image = |file: &str| [".png", ".svg"].iter().any(|suffix| file.ends_with(suffix));
             for file in files.filter(|file| !file.is_empty() && !is_image(file)) {

@@ -186,7 +186,8 @@ struct HiddenCgroups;
 
 impl HiddenCgroups {
     fn for_runtime(runtime: &InstalledRuntime) -> Option<Self> {
-        (runtime.name == RuntimeName::Crun && container::hide(CGROUPS)).then_some(Self)
+        // Not `then_some`: dropping its value would unmount the cgroups.
+        (runtime.name == RuntimeName::Crun && container::hide(CGROUPS)).then(|| Self)
     }
 }
 

@@ -162,10 +162,6 @@ const HANDLED: &[&str] = &[
     "procps",
     "python3",
     "python3-minimal",
-    "python3.11",
-    "python3.11-minimal",
-    "python3.13",
-    "python3.13-minimal",
     "readline-common",
     "sudo",
     "tzdata",
@@ -175,7 +171,7 @@ const HANDLED: &[&str] = &[
 pub(super) fn read(package: &UnpackedPackage) -> PackageScripts {
     let control = &package.control;
     let mut found = PackageScripts::default();
-    let is_handled = HANDLED.contains(&control.name());
+    let is_handled = HANDLED.contains(&control.name()) || is_python(control.name());
     for (script, arguments) in [("preinst", ["install", ""]), ("postinst", ["configure", ""])] {
         let Some(text) = control.file_text(script) else { continue };
         let commands = shell::commands(&text, &arguments, control.architecture(), control.name());
@@ -186,6 +182,12 @@ pub(super) fn read(package: &UnpackedPackage) -> PackageScripts {
     found.undone.sort();
     found.undone.dedup();
     found
+}
+
+/// Returns true for a Python of any version, `python3.12-minimal`: its script compiles the standard library.
+fn is_python(package: &str) -> bool {
+    let name = package.strip_suffix("-minimal").unwrap_or(package);
+    name.strip_prefix("python3.").is_some_and(|minor| minor.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 impl PackageScripts {
