@@ -16,14 +16,12 @@ use crate::lock::{Lock, LockError, LockedDeb, PackageSetKey, Policy};
 use crate::platform::Platform;
 use crate::progress::{Activity, Progress, Span, Step};
 use crate::python::PythonVersion;
+use crate::python::interpreter::MINORS;
 use crate::tree::KeyHasher;
 
 /// The package without files that stands for a merged `/usr`, which a base of packages always has. Otherwise
 /// `usrmerge`, which merges a file system with Perl, would meet the dependencies on it.
 const USR_IS_MERGED: &str = "usr-is-merged";
-
-/// The minor versions of Python that are searched, besides the default one.
-const MINORS: std::ops::Range<u32> = 9..30;
 
 /// The packages of one suite and platform: locked, or resolved in the archive.
 #[derive(Debug)]

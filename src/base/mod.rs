@@ -56,6 +56,6 @@ pub use rebase::{OnBase, check_rebase};
 pub use reference::{AptSuite, BaseReference, BaseReferenceError, FileReference};
 pub(crate) use resolve::{FinalLink, LinkNode, LinkTree, OnMissing, resolve_path};
 pub use rootfs::rootfs;
-pub(crate) use runnable::{PythonFile, RunnablePython};
+pub(crate) use runnable::{PythonFile, RunnablePython, UnpackedPython};
 pub(crate) use stdlib::MODULES as STDLIB_MODULES;
 pub use view::{Attributes, View};

@@ -19,7 +19,7 @@ use super::overlay::Overlay;
 use super::{BaseError, BasePython, View};
 use crate::cache::{PYTHONS_FOLDER, mark_used};
 use crate::digest::Digest;
-use crate::elf::{LoadRoot, Loader};
+use crate::elf::{LoadRoot, Loader, Machine};
 use crate::error::FileError;
 use crate::platform::Platform;
 use crate::progress::Progress;
@@ -44,6 +44,15 @@ pub(crate) struct PythonFile {
     /// The place below the folder of the Python.
     pub(crate) place: PathBuf,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// A Python of a base in a folder of this machine.
+pub(crate) struct UnpackedPython {
+    /// The script that starts the program.
+    pub(crate) program: PathBuf,
+    pub(crate) prefix: PathBuf,
+    pub(crate) stdlib: PathBuf,
+    pub(crate) machine: Machine,
 }
 
 /// The files of a Python that make it start on this machine.
@@ -97,7 +106,7 @@ impl<'a> RunnablePython<'a> {
         let headers = python.prefix.join(&format!("include/{name}"))?;
         for directory in [&python.stdlib, &headers] {
             for (path, node) in view.below(directory) {
-                // Bytecode of other optimization levels is large and never read.
+                // Bytecode follows from the source; the Python writes its own.
                 let is_bytecode =
                     path.parent().is_some_and(|parent| parent.file_name() == Some("__pycache__"));
                 if is_bytecode || node.kind == NodeKind::Directory {
@@ -117,48 +126,43 @@ impl<'a> RunnablePython<'a> {
         Self { more, ..self }
     }
 
-    /// Returns the program in the folder `cache`, made if missing. The program is not tried: a C library may be too
-    /// old for the option that starts it.
+    /// Unpacks the files in the folder `cache`, unless they are there. The program is not tried: a C library may be
+    /// too old for the option that starts it.
     ///
     /// # Errors
     /// If a layer cannot be read or the folder not be written.
-    pub(crate) fn program(&self, cache: &Path) -> Result<PathBuf, BaseError> {
+    pub(crate) fn unpack(&self, cache: &Path) -> Result<UnpackedPython, BaseError> {
         let folder = cache.join(PYTHONS_FOLDER);
         fs_err::create_dir_all(&folder).map_err(FileError::of("create", &folder))?;
         let folder = fs_err::canonicalize(&folder).map_err(FileError::of("read", &folder))?;
         let root = folder.join(self.key(&folder).hex());
-        let program = root.join(self.python.executable.as_str());
-        if program.is_file() {
+        let place = |path: &ImagePath| root.join(path.as_str());
+        let unpacked = UnpackedPython {
+            program: place(&self.python.executable),
+            prefix: place(&self.python.prefix),
+            stdlib: place(&self.python.stdlib),
+            machine: self.python.machine,
+        };
+        if unpacked.program.is_file() {
             mark_used(&root);
-            return Ok(program);
+            return Ok(unpacked);
         }
         let staging = Staging::in_cache(cache).map_err(FileError::of("write in", cache))?;
         let made = staging.path().join("python");
-        self.unpack(&made)?;
-        for PythonFile { place, bytes } in &self.more {
-            let place = made.join(place);
-            let written = create_parent(&place).and_then(|()| fs_err::write(&place, bytes));
-            written.map_err(FileError::of("write", &place))?;
-        }
+        self.write_files(&made)?;
         let script = made.join(self.python.executable.as_str());
         write_script(&script, &root).map_err(FileError::of("write", &script))?;
         match fs_err::rename(&made, &root) {
-            Ok(()) => Ok(program),
+            Ok(()) => Ok(unpacked),
             // Another build was faster, or has damaged the folder.
-            Err(_) if program.is_file() => Ok(program),
+            Err(_) if unpacked.program.is_file() => Ok(unpacked),
             Err(_) if root.is_dir() => {
                 remove_tree(&root).map_err(FileError::of("remove", &root))?;
                 fs_err::rename(&made, &root).map_err(FileError::of("create", &root))?;
-                Ok(program)
+                Ok(unpacked)
             }
             Err(error) => Err(FileError::new("create", root, error).into()),
         }
-    }
-
-    /// Returns the folder of [`Self::program`].
-    pub(crate) fn root_of(&self, program: &Path) -> PathBuf {
-        let depth = self.python.executable.components().count();
-        program.ancestors().nth(depth).unwrap_or(program).to_owned()
     }
 
     fn add(&mut self, real: &ImagePath, place: PathBuf) {
@@ -185,18 +189,15 @@ impl<'a> RunnablePython<'a> {
         let mut libraries = BTreeMap::new();
         for library in closure.libraries {
             let real = ImagePath::new(&library.real.to_string_lossy())?;
-            let folder = real.parent();
-            for (soname, real) in OPENED
-                .into_iter()
-                .filter_map(|name| {
-                    Some((name.to_owned(), self.view.find(&folder.as_ref()?.join(name).ok()?)?.0))
-                })
-                .chain([(library.soname, real.clone())])
-            {
-                // A name may be a path, in which case the loader does not search.
-                if !soname.contains('/') {
-                    libraries.entry(soname).or_insert(real);
+            for opened in OPENED {
+                let beside = real.parent().and_then(|folder| folder.join(opened).ok());
+                if let Some((found, _)) = beside.and_then(|path| self.view.find(&path)) {
+                    libraries.entry(opened.to_owned()).or_insert(found);
                 }
+            }
+            // A name may be a path, in which case the loader does not search.
+            if !library.soname.contains('/') {
+                libraries.entry(library.soname).or_insert(real);
             }
         }
         Ok(libraries)
@@ -234,11 +235,17 @@ impl<'a> RunnablePython<'a> {
         key.finish()
     }
 
-    fn unpack(&self, root: &Path) -> Result<(), BaseError> {
+    fn write_files(&self, root: &Path) -> Result<(), BaseError> {
         let is_wanted = |location: &Location| self.places.contains_key(location);
         self.view.visit_files(&|_, node| is_wanted(&node.location), &mut |_, node, content| {
             self.write(root, node.location, content)
-        })
+        })?;
+        for PythonFile { place, bytes } in &self.more {
+            let place = root.join(place);
+            let written = create_parent(&place).and_then(|()| fs_err::write(&place, bytes));
+            written.map_err(FileError::of("write", &place))?;
+        }
+        Ok(())
     }
 
     fn write(&self, root: &Path, location: Location, content: &mut dyn Read) -> io::Result<()> {
@@ -335,8 +342,8 @@ mod tests {
         // The loader is a script here, which prints its arguments.
         let view = view(&[base(&own(), b"#!/bin/sh\nprintf '%s\\n' \"$@\"\n")]);
         let is_found = found(&view, |python| {
-            let program = python.program(cache.path()).unwrap();
-            let root = python.root_of(&program);
+            let program = python.unpack(cache.path()).unwrap().program;
+            let root = program.ancestors().nth(3).unwrap().to_owned();
             let files: Vec<String> = walkdir::WalkDir::new(&root)
                 .sort_by_file_name()
                 .into_iter()
@@ -372,7 +379,7 @@ mod tests {
             );
             assert_eq!(String::from_utf8(printed).unwrap(), expected);
             // Again, from the cache.
-            assert_eq!(python.program(cache.path()).unwrap(), program);
+            assert_eq!(python.unpack(cache.path()).unwrap().program, program);
         });
         assert!(is_found);
     }

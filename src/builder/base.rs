@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use super::package_inputs::{PackageInputs, WantedPython};
 use super::{BuildError, Builder};
-use crate::base::{self, BasePython, BaseReference, PythonFile, RunnablePython, View};
+use crate::base::{self, BasePython, BaseReference, View};
 use crate::digest::Digest;
 use crate::image::Image;
 use crate::lock::{self, Lock};
 use crate::plan::extra::ExtraEntries;
 use crate::plan::{BaseLayer, Pieces, PlannedBase};
 use crate::platform::Platform;
-use crate::progress::{Activity, Progress, Step, Warning};
-use crate::python::interpreter::{Architecture, Interpreter};
+use crate::progress::{Activity, Progress, Step};
 use crate::python::{Runner, Venv, VenvError};
 use crate::recipe::Recipe;
 use crate::reference::{Place, Reference};
@@ -27,7 +26,7 @@ pub(super) struct ResolvedBase {
     /// Its files.
     pub(super) view: Arc<View>,
     /// The files of the same base for this machine, if the image is for another platform and that base can be made.
-    pub(super) twin: Option<View>,
+    pub(super) native: Option<View>,
     /// Name and resolved digest, for annotations.
     pub(super) name: Option<(String, Digest)>,
     /// Environment variables of its configuration.
@@ -47,13 +46,13 @@ impl Builder {
     ) -> Result<Option<ResolvedBase>, BuildError> {
         let wanted = self.target_platform(recipe);
         let reference = recipe.base.parse::<BaseReference>()?;
-        let mut packages = PackageInputs { recipe, platform: &wanted, python, twin: None, work, progress };
+        let mut packages = PackageInputs { recipe, platform: &wanted, python, native: None, work, progress };
         let is_foreign = wanted.architecture != Platform::of_this_program().architecture;
-        let twin = match &reference {
-            BaseReference::Apt(_) if is_foreign => self.twin_of_packages(&reference, packages),
+        let native = match &reference {
+            BaseReference::Apt(_) if is_foreign => self.native_base(&reference, packages),
             _ => None,
         };
-        packages.twin = twin.as_ref();
+        packages.native = native.as_ref();
         let (image, name) = match &reference {
             // The interpreter of another system runs in no container.
             BaseReference::Scratch
@@ -90,7 +89,7 @@ impl Builder {
             let view = view_of(&image)?;
             return Ok(Some(ResolvedBase::new(image, Arc::new(view), name)));
         }
-        Ok(Some(ResolvedBase { twin, ..ResolvedBase::new(image, Arc::new(view), name) }))
+        Ok(Some(ResolvedBase { native, ..ResolvedBase::new(image, Arc::new(view), name) }))
     }
 
     /// Returns the lock of the project.
@@ -159,40 +158,10 @@ impl Builder {
     }
 }
 
-/// Returns the `python` of `view` as a program of this machine and the folder of its files: itself, or else the same
-/// version of `twin`; with the files `more`. `None` if this machine can execute neither.
-pub(super) fn program_of(
-    view: &View,
-    twin: Option<&View>,
-    (python, more): (&BasePython, Vec<PythonFile>),
-    (cache, work): (Option<&Path>, &Path),
-    progress: &dyn Progress,
-) -> Result<Option<(PathBuf, PathBuf)>, BuildError> {
-    let mut more = Some(more);
-    let mut unpack = |view: &View, python: &BasePython| -> Result<Option<(PathBuf, PathBuf)>, BuildError> {
-        let Some(runnable) = RunnablePython::find(view, python, cache, progress)? else { return Ok(None) };
-        let runnable = runnable.with(more.take().unwrap_or_default());
-        let program = runnable.program(cache.unwrap_or(work))?;
-        Ok(Some((runnable.root_of(&program), program)))
-    };
-    if let Some(found) = unpack(view, python)? {
-        return Ok(Some(found));
-    }
-    let of_twin = |twin: &View| {
-        let same =
-            |other: &BasePython| other.full_version.is_some() && other.full_version == python.full_version;
-        twin.pythons(None).into_iter().find(same)
-    };
-    match twin.and_then(|twin| Some((twin, of_twin(twin)?))) {
-        Some((twin, python)) => unpack(twin, &python),
-        None => Ok(None),
-    }
-}
-
 impl ResolvedBase {
     pub(super) fn new(image: Image, view: Arc<View>, name: Option<(String, Digest)>) -> Self {
         let (variables, command) = (base::variables(&image), base::command(&image));
-        Self { image, view, twin: None, name, variables, command }
+        Self { image, view, native: None, name, variables, command }
     }
 
     /// Opens the environment in `folder` for the first matching Python of the base. If the base has
@@ -231,34 +200,6 @@ impl ResolvedBase {
             Some(error) => Err(error.into()),
             None => Ok((Venv::open(folder)?, None)),
         }
-    }
-
-    /// Returns the base's `python` as a program of this machine, unpacked in the folder `cache`; `None` if this machine
-    /// cannot execute it, with a warning if it should.
-    pub(super) fn interpreter(
-        &self,
-        (python, more): (&BasePython, Vec<PythonFile>),
-        cache: &Path,
-        progress: &dyn Progress,
-    ) -> Option<Interpreter> {
-        let unpacked = || -> Result<Option<Interpreter>, BuildError> {
-            let folders = (Some(cache), cache);
-            let Some((root, program)) =
-                program_of(&self.view, self.twin.as_ref(), (python, more), folders, progress)?
-            else {
-                return Ok(None);
-            };
-            let place = |path: &ImagePath| root.join(path.as_str());
-            let folders = (&*place(&python.prefix), &*place(&python.stdlib));
-            let own = Architecture::of_this_program();
-            Ok(Some(Interpreter::unpacked(&program, folders, own)?))
-        };
-        unpacked().unwrap_or_else(|error| {
-            let name = format!("/{}", python.executable);
-            let message = format!("of the base cannot be used on this machine: {error}");
-            progress.warn(Warning::new(name, message));
-            None
-        })
     }
 
     /// Returns the directory of the base's C library, in which its loader searches.

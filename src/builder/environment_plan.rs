@@ -258,7 +258,7 @@ impl EnvironmentPlanner<'_> {
 
     /// Returns the base's `python` as a program of this machine.
     fn base_program(&self, python: &BasePython, progress: &dyn Progress) -> Option<PathBuf> {
-        let program = self.base?.interpreter((python, Vec::new()), self.cache, progress)?.executable;
+        let program = self.base?.program(python, self.cache, progress)?;
         // The plan is not valid without the program.
         traced_fs::is_file(&program).then_some(program)
     }

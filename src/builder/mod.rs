@@ -8,6 +8,7 @@
 mod added_files;
 mod assemble;
 mod base;
+mod base_python;
 mod build_results;
 mod built;
 pub mod cause;

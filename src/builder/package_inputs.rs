@@ -40,7 +40,7 @@ pub(super) struct PackageInputs<'a> {
     /// The Python of the suite that an image on packages gets.
     pub(super) python: WantedPython<'a>,
     /// The same base for this machine, if the platform is another one.
-    pub(super) twin: Option<&'a View>,
+    pub(super) native: Option<&'a View>,
     pub(super) work: &'a Path,
     pub(super) progress: &'a dyn Progress,
 }

@@ -72,11 +72,7 @@ impl Builder {
     }
 
     /// Makes the lowest layer of the base of packages for this machine, if it can be made.
-    pub(super) fn twin_of_packages(
-        &self,
-        reference: &BaseReference,
-        inputs: PackageInputs<'_>,
-    ) -> Option<View> {
+    pub(super) fn native_base(&self, reference: &BaseReference, inputs: PackageInputs<'_>) -> Option<View> {
         let recipe = Recipe {
             packages: Vec::new(),
             apt: ResolvedApt { tools: Vec::new(), ..inputs.recipe.apt.clone() },
@@ -111,7 +107,7 @@ impl Builder {
             recipe: &recipe,
             platform: &platform,
             python,
-            twin: None,
+            native: None,
             work: work.path(),
             progress,
         };

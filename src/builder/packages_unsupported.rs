@@ -31,7 +31,7 @@ impl Builder {
         Vec::new()
     }
 
-    pub(super) fn twin_of_packages(&self, _: &BaseReference, _: PackageInputs<'_>) -> Option<View> {
+    pub(super) fn native_base(&self, _: &BaseReference, _: PackageInputs<'_>) -> Option<View> {
         None
     }
 

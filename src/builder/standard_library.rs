@@ -7,6 +7,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use super::base_python::PythonViews;
 use super::compile::{Compiler, ModuleSet, optimization};
 use super::package_inputs::PackageInputs;
 use super::{BuildError, Builder};
@@ -64,7 +65,7 @@ impl Builder {
         view: &View,
         python: &BasePython,
         image: &Image,
-        PackageInputs { recipe, work, progress, twin, .. }: PackageInputs<'_>,
+        PackageInputs { recipe, work, progress, native, .. }: PackageInputs<'_>,
     ) -> Result<Option<Layer>, BuildError> {
         let cache = self.cache.as_deref();
         let mut key = KeyHasher::new("bytecode of a standard library, 1")
@@ -84,9 +85,10 @@ impl Builder {
         if let Some(layer) = made.cached() {
             return Ok(Some(layer));
         }
-        let of_base = super::base::program_of(view, twin, (python, Vec::new()), (cache, work), progress)?;
-        let program = if let Some((_, program)) = of_base {
-            program
+        let views = PythonViews { image: view, native };
+        let unpacked = views.unpack(python, Vec::new(), (cache, work), progress)?;
+        let program = if let Some(unpacked) = unpacked {
+            unpacked.program
         } else {
             let Some(program) = interpreter::find(python.version, &self.search_path) else {
                 return Ok(None);

@@ -6,14 +6,13 @@ use clap::{Args, ValueEnum};
 use ipo_oci::check::{CheckFormat, CheckOptions, CheckReport, CheckedImage, RuleSelection, check, rule};
 use ipo_oci::platform::Platform;
 use ipo_oci::recipe::ResolvedCheck;
-use ipo_oci::reference::Reference;
 use ipo_oci::settings::Size;
 use ipo_oci::store;
 
 use super::access::AccessArguments;
 use super::failure::Failure;
 use super::pages;
-use super::project::ProjectArguments;
+use super::project::{ProjectArguments, image_reference, is_project};
 use super::terminal::{self, Terminal};
 
 /// Arguments of `ipo-oci check`.
@@ -124,7 +123,7 @@ fn folder_of_places(folder: &Path, format: FormatChoice) -> PathBuf {
 
 fn reports(arguments: &CheckArguments, terminal: &Terminal) -> Result<Vec<CheckReport>, Failure> {
     let folder = Path::new(&arguments.subject);
-    if folder.is_dir() && !folder.join("oci-layout").is_file() {
+    if is_project(&arguments.subject) {
         let builder = arguments.project.builder(folder, &arguments.access)?;
         let mut reports = Vec::new();
         for target in arguments.project.targets() {
@@ -141,8 +140,7 @@ fn reports(arguments: &CheckArguments, terminal: &Terminal) -> Result<Vec<CheckR
     }
     let settings = arguments.project.settings();
     let options = arguments.options(&ResolvedCheck::default(), settings.max_size)?;
-    let text = if folder.is_dir() { format!("oci:{}", arguments.subject) } else { arguments.subject.clone() };
-    let reference: Reference = text.parse().map_err(Failure::argument)?;
+    let reference = image_reference(&arguments.subject)?;
     let access = arguments.access.access();
     let platforms = arguments.project.platforms();
     let images = match platforms.as_slice() {

@@ -11,7 +11,7 @@ use ipo_oci::platform::Platform;
 use ipo_oci::printable;
 use ipo_oci::progress::{Activity, Progress as _, Step};
 use ipo_oci::recipe::WEB;
-use ipo_oci::reference::{Reference, split_name};
+use ipo_oci::reference::split_name;
 use ipo_oci::settings::{DeployTable, Settings};
 use ipo_oci::store;
 
@@ -19,7 +19,7 @@ use super::access::AccessArguments;
 use super::arguments::FormatArgument;
 use super::failure::Failure;
 use super::heading;
-use super::project::ProjectArguments;
+use super::project::{ProjectArguments, image_reference, is_project};
 use super::reports::write_file;
 use super::streams;
 use super::terminal::Terminal;
@@ -84,11 +84,10 @@ enum TargetProgram {
 
 /// Prints or writes the files of the deployment.
 pub(crate) fn run(arguments: &DeployArguments, terminal: &Terminal) -> Result<(), Failure> {
-    let folder = Path::new(&arguments.subject);
-    let deployment = if folder.is_dir() && !folder.join("oci-layout").is_file() {
-        arguments.of_project(folder, terminal)?
+    let deployment = if is_project(&arguments.subject) {
+        arguments.of_project(Path::new(&arguments.subject), terminal)?
     } else {
-        arguments.of_image(folder, terminal)?
+        arguments.of_image(terminal)?
     };
     let files = deployment.render(arguments.target()?).map_err(Failure::failed)?;
     let output = arguments.kustomize.as_ref().or(arguments.output.as_ref());
@@ -169,9 +168,8 @@ impl DeployArguments {
         Ok(builder.deployment(&self.options(), terminal)?)
     }
 
-    fn of_image(&self, folder: &Path, terminal: &Terminal) -> Result<Deployment, Failure> {
-        let text = if folder.is_dir() { format!("oci:{}", self.subject) } else { self.subject.clone() };
-        let reference: Reference = text.parse().map_err(Failure::argument)?;
+    fn of_image(&self, terminal: &Terminal) -> Result<Deployment, Failure> {
+        let reference = image_reference(&self.subject)?;
         terminal.step(&Step::on(Activity::ReadImage, reference.to_string()));
         let artifact = store::open(&reference, &self.access.access())?;
         let platforms = self.project.platforms();

@@ -7,12 +7,11 @@ use ipo_oci::builder::{Built, ImageCheck};
 use ipo_oci::diff::{self, DiffText};
 use ipo_oci::image::Image;
 use ipo_oci::progress::{Activity, Progress as _, Step};
-use ipo_oci::reference::Reference;
 use ipo_oci::store::{self, Access};
 
 use super::access::AccessArguments;
 use super::failure::Failure;
-use super::project::ProjectArguments;
+use super::project::{ProjectArguments, image_reference, is_project};
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci diff`.
@@ -101,7 +100,7 @@ fn open(
     let platforms = arguments.project.platforms();
     let platform = platforms.first();
     let folder = Path::new(text);
-    if folder.is_dir() && !folder.join("oci-layout").is_file() {
+    if is_project(text) {
         let [target] = arguments.project.targets()[..] else {
             return Err(Failure::usage("cannot compare several targets", "name one with --target"));
         };
@@ -112,8 +111,7 @@ fn open(
         }
         return Ok((text.to_owned(), Subject::Built(Box::new(builder.build(terminal)?))));
     }
-    let text = if folder.is_dir() { format!("oci:{text}") } else { text.to_owned() };
-    let reference: Reference = text.parse().map_err(Failure::argument)?;
+    let reference = image_reference(text)?;
     terminal.step(&Step::on(Activity::ReadImage, reference.to_string()));
     let image = store::open_image(&reference, platform, access)?;
     Ok((reference.to_string(), Subject::Stored(image)))

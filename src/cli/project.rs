@@ -9,6 +9,7 @@ use ipo_oci::builder::{Builder, IgnoreSource, ProcessSelection, Provisioning};
 use ipo_oci::platform::Platform;
 use ipo_oci::python::environment::venv::NamedVenv;
 use ipo_oci::recipe::Target;
+use ipo_oci::reference::Reference;
 use ipo_oci::settings::Settings;
 
 use super::access::AccessArguments;
@@ -167,6 +168,18 @@ pub(super) fn with_environment(mut builder: Builder) -> Result<Builder, Failure>
         builder = builder.source_date_epoch(epoch);
     }
     Ok(builder)
+}
+
+/// Returns true if `subject`, a project or an image, is the folder of a project. A folder with a layout is an image.
+pub(super) fn is_project(subject: &str) -> bool {
+    let folder = Path::new(subject);
+    folder.is_dir() && !folder.join("oci-layout").is_file()
+}
+
+/// Returns the reference of an image that may be written as the folder of its layout.
+pub(super) fn image_reference(subject: &str) -> Result<Reference, Failure> {
+    let text = if Path::new(subject).is_dir() { format!("oci:{subject}") } else { subject.to_owned() };
+    text.parse().map_err(Failure::argument)
 }
 
 /// Returns the folders of the interpreters that pyenv and uv install.

@@ -169,8 +169,8 @@ fn container(workload: &Workload) -> YamlMap {
 
 fn probes(map: YamlMap, workload: &Workload) -> YamlMap {
     let (Some(port), Some(health)) = (workload.port(), &workload.facts.health) else { return map };
-    let interval = i64::try_from(health.interval.as_secs()).unwrap_or(i64::MAX).clamp(1, 240);
-    let timeout = i64::try_from(health.timeout.as_secs()).unwrap_or(i64::MAX).clamp(1, interval);
+    let interval = i64::try_from(health.check.interval.as_secs()).unwrap_or(i64::MAX).clamp(1, 240);
+    let timeout = i64::try_from(health.check.timeout.as_secs()).unwrap_or(i64::MAX).clamp(1, interval);
     let socket = || YamlMap::new().set("tcpSocket", YamlMap::new().set("port", port));
     let (map, check) = match &health.probe {
         Probe::Http(http) if !health.has_secret() && !http.is_tls => {
@@ -204,7 +204,7 @@ fn probes(map: YamlMap, workload: &Workload) -> YamlMap {
             check
                 .set("periodSeconds", interval)
                 .set("timeoutSeconds", timeout)
-                .set("failureThreshold", YamlNode::from(health.retries.max(3))),
+                .set("failureThreshold", YamlNode::from(health.check.retries.max(3))),
         ),
         None => map,
     }

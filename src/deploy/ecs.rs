@@ -239,13 +239,13 @@ fn container(workload: &Workload) -> YamlMap {
         Some(health) => {
             let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
             let mut command = vec!["CMD".to_owned()];
-            command.extend(health.command.clone());
+            command.extend(health.check.command.clone());
             let check = YamlMap::new()
                 .set("Command", command)
-                .set("Interval", seconds(health.interval).clamp(5, 300))
-                .set("Timeout", seconds(health.timeout).clamp(2, 60))
-                .set("Retries", health.retries.min(10))
-                .set("StartPeriod", seconds(health.start_period).min(300));
+                .set("Interval", seconds(health.check.interval).clamp(5, 300))
+                .set("Timeout", seconds(health.check.timeout).clamp(2, 60))
+                .set("Retries", health.check.retries.min(10))
+                .set("StartPeriod", seconds(health.check.start_period).min(300));
             map.note("The health check of the image, which ECS ignores.").set("HealthCheck", check)
         }
         None if workload.kind == WorkloadKind::Service => map.note("The image has no health check."),

@@ -1,14 +1,11 @@
 //! [`ImageFacts`]: the properties of an image that a deployment depends on.
-//!
-//! OCI image specification 1.1, `config.md`, and Docker's `Healthcheck` and `Shell` (moby,
-//! `api/types/container`: `Config`). Missing values are Docker's.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::health::HealthFacts;
+use crate::image::{RuntimeConfig, follows_port};
 
 /// The properties of an image that a deployment depends on.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,21 +37,6 @@ pub(super) enum ProcessUser {
     Named(String),
 }
 
-/// The fields of a configuration that are read.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct DeployFields {
-    entrypoint: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
-    env: Option<Vec<String>>,
-    user: Option<String>,
-    exposed_ports: Option<BTreeMap<String, Value>>,
-    stop_signal: Option<String>,
-    volumes: Option<BTreeMap<String, Value>>,
-    healthcheck: Option<Value>,
-    shell: Option<Vec<String>>,
-}
-
 impl ImageFacts {
     /// Reads the configuration of an image.
     ///
@@ -62,38 +44,20 @@ impl ImageFacts {
     /// Returns the reason if the configuration is invalid.
     pub(super) fn of(config: &[u8]) -> Result<Self, String> {
         let document: Value = serde_json::from_slice(config).map_err(|error| error.to_string())?;
-        let fields = match document.get("config") {
-            None | Some(Value::Null) => DeployFields::default(),
-            Some(config) => DeployFields::deserialize(config).map_err(|error| error.to_string())?,
-        };
-        let env: BTreeMap<String, String> = fields
-            .env
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let command: Vec<String> = [fields.entrypoint, fields.cmd].into_iter().flatten().flatten().collect();
-        let health = fields.healthcheck.as_ref().and_then(|check| HealthFacts::of(check, fields.shell));
-        let (ports, other_ports) = ports(
-            &fields.exposed_ports.unwrap_or_default(),
-            health.as_ref().and_then(HealthFacts::port),
-            &env,
-        );
+        let config = RuntimeConfig::of(&document).map_err(|error| error.to_string())?;
+        let env: BTreeMap<String, String> = config.env().into_iter().collect();
+        let command = config.command();
+        let health = config.health_check().map(HealthFacts::of);
+        let (ports, other_ports) = config.ports();
         Ok(Self {
-            user: ProcessUser::of(fields.user.as_deref().unwrap_or_default()),
-            ports,
+            user: ProcessUser::of(config.user.as_deref().unwrap_or_default()),
+            ports: server_first(ports, health.as_ref().and_then(HealthFacts::port), &env),
             other_ports,
-            volumes: fields
-                .volumes
-                .unwrap_or_default()
-                .into_keys()
-                .filter(|path| path.starts_with('/'))
-                .collect(),
+            volumes: config.volumes().filter(|path| path.starts_with('/')).map(str::to_owned).collect(),
             grace: grace(&command, &env),
-            stop_signal: fields.stop_signal.filter(|signal| !signal.is_empty()),
             is_own: is_own(&document),
-            follows_port: env.contains_key("PORT") || command.iter().any(|word| names_port(word)),
+            follows_port: follows_port(env.keys().map(String::as_str), &command),
+            stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
             health,
             command,
         })
@@ -116,26 +80,15 @@ impl ProcessUser {
     }
 }
 
-/// Returns the TCP ports, the server's first, and the other ports.
-fn ports(
-    exposed: &BTreeMap<String, Value>,
-    checked: Option<u16>,
-    env: &BTreeMap<String, String>,
-) -> (Vec<u16>, Vec<String>) {
-    let (mut ports, mut others) = (Vec::new(), Vec::new());
-    for text in exposed.keys() {
-        match text.split_once('/').unwrap_or((text, "tcp")) {
-            (port, "tcp") => ports.extend(port.parse::<u16>().ok().filter(|port| *port > 0)),
-            _ => others.push(text.clone()),
-        }
-    }
-    ports.sort_unstable();
+/// Moves the port of the server to the front.
+fn server_first(mut ports: Vec<u16>, checked: Option<u16>, env: &BTreeMap<String, String>) -> Vec<u16> {
+    ports.retain(|port| *port > 0);
     let of_variable = env.get("PORT").and_then(|port| port.parse().ok());
     let server = [checked, of_variable].into_iter().flatten().find(|port| ports.contains(port));
     if let Some(at) = server.and_then(|server| ports.iter().position(|port| *port == server)) {
         ports[..=at].rotate_right(1);
     }
-    (ports, others)
+    ports
 }
 
 /// Returns the seconds in which the server ends running requests: an option of gunicorn, hypercorn or uvicorn, or uvicorn's
@@ -157,10 +110,6 @@ fn is_own(document: &Value) -> bool {
     history.into_iter().flatten().any(|line| {
         line.get("created_by").and_then(Value::as_str).is_some_and(|text| text.starts_with("ipo-oci: "))
     })
-}
-
-fn names_port(word: &str) -> bool {
-    ["$PORT", "${PORT", "\"PORT\"", "'PORT'"].iter().any(|name| word.contains(name))
 }
 
 #[cfg(test)]

@@ -133,9 +133,9 @@ fn service(text: &mut String, workload: &Workload) {
     if http.is_tls {
         set(text, "protocol", "\"https\"");
     }
-    set(text, "interval", &quoted(&format!("{}s", health.interval.as_secs().max(1))));
-    set(text, "timeout", &quoted(&format!("{}s", health.timeout.as_secs().max(1))));
-    set(text, "grace_period", &quoted(&format!("{}s", health.start_period.as_secs().max(1))));
+    set(text, "interval", &quoted(&format!("{}s", health.check.interval.as_secs().max(1))));
+    set(text, "timeout", &quoted(&format!("{}s", health.check.timeout.as_secs().max(1))));
+    set(text, "grace_period", &quoted(&format!("{}s", health.check.start_period.as_secs().max(1))));
     let _ = writeln!(text, "\n[http_service.checks.headers]");
     set(text, "Host", &quoted(&http.host));
     for (name, value) in &http.headers {

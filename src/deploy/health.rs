@@ -5,29 +5,16 @@
 //! address in the command of others.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use regex::Regex;
-use serde::Deserialize;
-use serde_json::Value;
 
-/// Docker's defaults.
-const INTERVAL: Duration = Duration::from_secs(30);
-const TIMEOUT: Duration = Duration::from_secs(30);
-const RETRIES: u32 = 3;
+use crate::image::HealthCheck;
 
 /// The health check of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct HealthFacts {
-    /// The command, with the shell of a line.
-    pub(super) command: Vec<String>,
-    /// True if a shell interprets the command.
-    pub(super) is_shell: bool,
+    pub(super) check: HealthCheck,
     pub(super) probe: Probe,
-    pub(super) interval: Duration,
-    pub(super) timeout: Duration,
-    pub(super) start_period: Duration,
-    pub(super) retries: u32,
 }
 
 /// The check that a command makes.
@@ -53,42 +40,11 @@ pub(super) struct HttpProbe {
     pub(super) headers: Vec<(String, String)>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct CheckFields {
-    test: Option<Vec<String>>,
-    interval: Option<u64>,
-    timeout: Option<u64>,
-    start_period: Option<u64>,
-    retries: Option<u32>,
-}
-
 impl HealthFacts {
-    /// Reads Docker's `Healthcheck`, unless it disables the check.
-    pub(super) fn of(check: &Value, shell: Option<Vec<String>>) -> Option<Self> {
-        let fields = CheckFields::deserialize(check).ok()?;
-        let test = fields.test.unwrap_or_default();
-        let (command, is_shell) = match test.split_first()? {
-            (kind, command) if kind == "CMD" && !command.is_empty() => (command.to_vec(), false),
-            (kind, [line, ..]) if kind == "CMD-SHELL" => {
-                let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
-                let shell = shell.filter(|shell| !shell.is_empty()).unwrap_or_else(default);
-                ([shell, vec![line.clone()]].concat(), true)
-            }
-            _ => return None,
-        };
-        let time = |value: Option<u64>, default| {
-            value.filter(|value| *value > 0).map_or(default, Duration::from_nanos)
-        };
-        Some(Self {
-            probe: own_probe(&command).or_else(|| foreign_probe(&command)).unwrap_or(Probe::Program),
-            command,
-            is_shell,
-            interval: time(fields.interval, INTERVAL),
-            timeout: time(fields.timeout, TIMEOUT),
-            start_period: time(fields.start_period, Duration::ZERO),
-            retries: fields.retries.filter(|retries| *retries > 0).unwrap_or(RETRIES),
-        })
+    /// Finds the request of a check.
+    pub(super) fn of(check: HealthCheck) -> Self {
+        let probe = own_probe(&check.command).or_else(|| foreign_probe(&check.command));
+        Self { probe: probe.unwrap_or(Probe::Program), check }
     }
 
     /// Returns the port that the check connects to, if known.
@@ -109,12 +65,12 @@ impl HealthFacts {
             .ok()
         });
         let has = |text: &str| SECRET.as_ref().is_none_or(|secret| secret.is_match(text));
-        self.command.iter().any(|word| has(word))
+        self.check.command.iter().any(|word| has(word))
     }
 
     /// Describes the check in a few words.
     pub(super) fn summary(&self) -> String {
-        let seconds = self.interval.as_secs_f64();
+        let seconds = self.check.interval.as_secs_f64();
         match &self.probe {
             _ if self.has_secret() => format!("a program, every {seconds} s"),
             Probe::Http(http) => format!("GET {}, every {seconds} s", http.path),
@@ -185,10 +141,13 @@ fn foreign_probe(command: &[String]) -> Option<Probe> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::image::RuntimeConfig;
+    use serde_json::{Value, json};
 
     fn health(test: &Value) -> Option<HealthFacts> {
-        HealthFacts::of(&json!({ "Test": test, "Interval": 10_000_000_000_u64 }), None)
+        let check = json!({ "Test": test, "Interval": 10_000_000_000_u64 });
+        let config = RuntimeConfig::of(&json!({ "config": { "Healthcheck": check } })).ok()?;
+        config.health_check().map(HealthFacts::of)
     }
 
     #[test]
@@ -209,7 +168,7 @@ mod tests {
                 _ => None,
             };
             assert_eq!(probe, expected, "{line}");
-            assert!(found.is_shell && found.command[0] == "/bin/sh");
+            assert!(found.check.is_shell && found.check.command[0] == "/bin/sh");
         }
     }
 

@@ -174,8 +174,11 @@ fn service(hcl: &mut Hcl, deployment: &Deployment, workload: &Workload) {
                     hcl.set("tls_skip_verify", "true");
                 }
             }
-            hcl.set("interval", &health.map_or("\"10s\"".to_owned(), |health| seconds(health.interval)));
-            hcl.set("timeout", &health.map_or("\"5s\"".to_owned(), |health| seconds(health.timeout)));
+            hcl.set(
+                "interval",
+                &health.map_or("\"10s\"".to_owned(), |health| seconds(health.check.interval)),
+            );
+            hcl.set("timeout", &health.map_or("\"5s\"".to_owned(), |health| seconds(health.check.timeout)));
             if let Some(http) = request {
                 hcl.block("header", |hcl| {
                     hcl.set("Host", &format!("[{}]", quoted(&http.host)));
@@ -184,7 +187,7 @@ fn service(hcl: &mut Hcl, deployment: &Deployment, workload: &Workload) {
                     }
                 });
             }
-            let retries = health.map_or(3, |health| health.retries.max(3));
+            let retries = health.map_or(3, |health| health.check.retries.max(3));
             hcl.block("check_restart", |hcl| {
                 hcl.set("limit", &retries.to_string());
                 hcl.set("grace", "\"60s\"");

@@ -205,13 +205,13 @@ fn health(unit: &mut UnitText, workload: &Workload) {
         return;
     }
     unit.note(&format!("The health check of the image: {}.", health.summary()));
-    let command = serde_json::Value::from(health.command.clone()).to_string();
+    let command = serde_json::Value::from(health.check.command.clone()).to_string();
     // systemd replaces specifiers and variables.
     unit.set("HealthCmd", &escaped(&command).replace('$', "$$"));
-    unit.set("HealthInterval", &format!("{}s", health.interval.as_secs().max(1)));
-    unit.set("HealthTimeout", &format!("{}s", health.timeout.as_secs().max(1)));
-    unit.set("HealthStartPeriod", &format!("{}s", health.start_period.as_secs()));
-    unit.set("HealthRetries", &health.retries.to_string());
+    unit.set("HealthInterval", &format!("{}s", health.check.interval.as_secs().max(1)));
+    unit.set("HealthTimeout", &format!("{}s", health.check.timeout.as_secs().max(1)));
+    unit.set("HealthStartPeriod", &format!("{}s", health.check.start_period.as_secs()));
+    unit.set("HealthRetries", &health.check.retries.to_string());
     unit.note("Restart= starts a killed container again.");
     unit.set("HealthOnFailure", "kill");
 }

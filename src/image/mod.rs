@@ -12,6 +12,7 @@ mod config_blob;
 mod convert;
 mod index;
 mod rebase;
+mod runtime_config;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use blob::{Blob, BlobSource};
 pub(crate) use config::DEFAULT_PATH;
 pub use config::{Healthcheck, HistoryLine, ImageConfig, Process, rfc3339};
 pub use rebase::RecordedBase;
+pub(crate) use runtime_config::{HealthCheck, RuntimeConfig, follows_port};
 
 use crate::digest::{Digest, DigestError};
 use crate::error::Advice;

@@ -1,23 +1,11 @@
 //! [`ImageProcess`]: the process that an image's configuration defines.
-//!
-//! OCI image specification 1.1, `config.md`, and Docker's `Healthcheck` and `Shell` (moby,
-//! `api/types/container`: `Config`). Missing values are Docker's.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::RunError;
 use super::signal::StopSignal;
-use crate::image::DEFAULT_PATH;
+use crate::image::{DEFAULT_PATH, HealthCheck, RuntimeConfig, follows_port};
 use crate::tree::ImagePath;
-
-/// Docker's defaults of a health check.
-const INTERVAL: Duration = Duration::from_secs(30);
-const TIMEOUT: Duration = Duration::from_secs(30);
-const RETRIES: u32 = 3;
 
 /// The process of an image.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,43 +23,6 @@ pub(super) struct ImageProcess {
     pub(super) health: Option<HealthCheck>,
 }
 
-/// A health check that runs a command in the container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct HealthCheck {
-    pub(super) command: Vec<String>,
-    pub(super) interval: Duration,
-    pub(super) timeout: Duration,
-    pub(super) start_period: Duration,
-    pub(super) retries: u32,
-}
-
-/// The fields of the configuration that a start needs.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Fields {
-    entrypoint: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
-    env: Option<Vec<String>>,
-    working_dir: Option<String>,
-    user: Option<String>,
-    exposed_ports: Option<BTreeMap<String, Value>>,
-    stop_signal: Option<String>,
-    volumes: Option<BTreeMap<String, Value>>,
-    healthcheck: Option<HealthFields>,
-    shell: Option<Vec<String>>,
-}
-
-/// Docker's `HealthConfig`, with times in nanoseconds.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct HealthFields {
-    test: Option<Vec<String>>,
-    interval: Option<u64>,
-    timeout: Option<u64>,
-    start_period: Option<u64>,
-    retries: Option<u32>,
-}
-
 impl ImageProcess {
     /// Reads the configuration of an image.
     ///
@@ -80,37 +31,31 @@ impl ImageProcess {
     pub(super) fn of(config: &[u8]) -> Result<Self, RunError> {
         let document: Value =
             serde_json::from_slice(config).map_err(|error| RunError::Config(error.to_string()))?;
-        let fields = match document.get("config") {
-            None | Some(Value::Null) => Fields::default(),
-            Some(config) => {
-                Fields::deserialize(config).map_err(|error| RunError::Config(error.to_string()))?
-            }
-        };
-        let args: Vec<String> = [fields.entrypoint, fields.cmd].into_iter().flatten().flatten().collect();
+        let config = RuntimeConfig::of(&document).map_err(|error| RunError::Config(error.to_string()))?;
+        let args = config.command();
         if args.is_empty() {
             return Err(RunError::NoCommand);
         }
         let path = |text: &str| ImagePath::new(text).map_err(|error| RunError::Config(error.to_string()));
-        let stop_signal = match fields.stop_signal.as_deref() {
+        let stop_signal = match config.stop_signal.as_deref() {
             None | Some("") => StopSignal::TERM,
             Some(text) => text
                 .parse()
                 .map_err(|()| RunError::Config(format!("unknown stop signal `{}`", text.escape_debug())))?,
         };
-        let volumes = fields.volumes.unwrap_or_default();
-        let mut env = pairs(fields.env.unwrap_or_default());
+        let mut env = config.env();
         if !env.iter().any(|(name, _)| name == "PATH") {
             env.insert(0, ("PATH".to_owned(), DEFAULT_PATH.to_owned()));
         }
         Ok(Self {
             args,
             env,
-            cwd: path(fields.working_dir.as_deref().unwrap_or_default())?,
-            user: fields.user.unwrap_or_default(),
-            ports: tcp_ports(&fields.exposed_ports.unwrap_or_default()),
+            cwd: path(config.working_dir.as_deref().unwrap_or_default())?,
+            ports: config.ports().0,
             stop_signal,
-            volumes: volumes.keys().map(|text| path(text)).collect::<Result<_, _>>()?,
-            health: fields.healthcheck.and_then(|health| health_check(health, fields.shell)),
+            volumes: config.volumes().map(path).collect::<Result<_, _>>()?,
+            health: config.health_check(),
+            user: config.user.unwrap_or_default(),
         })
     }
 
@@ -122,58 +67,17 @@ impl ImageProcess {
         }
     }
 
-    /// Returns true if the variable `PORT` probably determines the port: the image sets the variable, or a
-    /// word of the command names it.
+    /// Returns true if the variable `PORT` probably determines the port.
     pub(super) fn follows_port(&self) -> bool {
-        let names = ["$PORT", "${PORT", "\"PORT\"", "'PORT'"];
-        self.env.iter().any(|(name, _)| name == "PORT")
-            || self.args.iter().any(|word| names.iter().any(|name| word.contains(name)))
+        follows_port(self.env.iter().map(|(name, _)| name.as_str()), &self.args)
     }
-}
-
-fn pairs(env: Vec<String>) -> Vec<(String, String)> {
-    let pair = |text: String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    env.into_iter().filter_map(pair).collect()
-}
-
-fn tcp_ports(exposed: &BTreeMap<String, Value>) -> Vec<u16> {
-    let port = |text: &String| match text.split_once('/') {
-        None => text.parse().ok(),
-        Some((port, "tcp")) => port.parse().ok(),
-        Some(_) => None,
-    };
-    let mut ports: Vec<u16> = exposed.keys().filter_map(port).collect();
-    ports.sort_unstable();
-    ports
-}
-
-/// Returns the health check, unless the image disables it.
-fn health_check(fields: HealthFields, shell: Option<Vec<String>>) -> Option<HealthCheck> {
-    let test = fields.test.unwrap_or_default();
-    let command = match test.split_first()? {
-        (kind, command) if kind == "CMD" => command.to_vec(),
-        (kind, [line, ..]) if kind == "CMD-SHELL" => {
-            let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
-            let shell = shell.filter(|shell| !shell.is_empty()).unwrap_or_else(default);
-            [shell, vec![line.clone()]].concat()
-        }
-        _ => return None,
-    };
-    let time =
-        |value: Option<u64>, default| value.filter(|value| *value > 0).map_or(default, Duration::from_nanos);
-    (!command.is_empty()).then(|| HealthCheck {
-        command,
-        interval: time(fields.interval, INTERVAL),
-        timeout: time(fields.timeout, TIMEOUT),
-        start_period: time(fields.start_period, Duration::ZERO),
-        retries: fields.retries.filter(|retries| *retries > 0).unwrap_or(RETRIES),
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::time::Duration;
 
     fn process(config: &Value) -> Result<ImageProcess, RunError> {
         ImageProcess::of(json!({ "config": config }).to_string().as_bytes())
@@ -217,7 +121,7 @@ mod tests {
         let check = health(json!({ "Test": ["CMD", "x", "y"], "Interval": 5_000_000_000_u64 }), json!(null));
         let check = check.unwrap();
         assert_eq!((check.command, check.interval), (vec!["x".into(), "y".into()], Duration::from_secs(5)));
-        assert_eq!((check.timeout, check.retries), (TIMEOUT, RETRIES));
+        assert_eq!((check.timeout, check.retries), (Duration::from_secs(30), 3));
         let check = health(json!({ "Test": ["CMD-SHELL", "a | b"], "Retries": 1 }), json!(null)).unwrap();
         assert_eq!((check.command.join(" ").as_str(), check.retries), ("/bin/sh -c a | b", 1));
         let check = health(json!({ "Test": ["CMD-SHELL", "a"] }), json!(["/bin/bash", "-ec"])).unwrap();

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::config::HealthCheck;
 use super::http;
 use super::log::Log;
 use super::process::{CommandEnd, LoggedProcess, POLL_INTERVAL, exit_code, run_for};
 use super::report::{TestReport, TestStep};
 use super::signal::StopSignal;
 use crate::error::describe;
+use crate::image::HealthCheck;
 use crate::plural::counted;
 
 /// First and longest time between checks. Checks are more frequent than the image's interval, so that a
@@ -457,6 +457,7 @@ mod tests {
 
     fn health(script: &str) -> Readiness {
         Readiness::Health(HealthCheck {
+            is_shell: false,
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(20),

@@ -158,42 +158,6 @@ impl<'de> Deserialize<'de> for Cpu {
     }
 }
 
-impl SettingField for BTreeMap<String, DeployProcessTable> {
-    const FORM: &'static str = "table of tables";
-
-    fn schema() -> Value {
-        json!({ "type": "object", "additionalProperties": { "$ref": "#/definitions/deploy-process" } })
-    }
-
-    fn over(self, mut below: Self) -> Self {
-        for (name, above) in self {
-            let under = below.remove(&name).unwrap_or_default();
-            below.insert(name, above.merged(under));
-        }
-        below
-    }
-
-    fn set(&mut self, text: &str) -> Result<(), SettingsError> {
-        Err(SettingsError::value("table", text, "write it in pyproject.toml"))
-    }
-}
-
-impl SettingField for DeployTable {
-    const FORM: &'static str = "table";
-
-    fn schema() -> Value {
-        json!({ "$ref": "#/definitions/deploy" })
-    }
-
-    fn over(self, below: Self) -> Self {
-        self.merged(below)
-    }
-
-    fn set(&mut self, text: &str) -> Result<(), SettingsError> {
-        Err(SettingsError::value("table", text, "write it in pyproject.toml"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -273,7 +273,7 @@ macro_rules! declare {
             }
 
             #[allow(dead_code)] // The tables of a list replace those of lower precedence.
-            fn merged(self, below: Self) -> Self {
+            pub(super) fn merged(self, below: Self) -> Self {
                 Self { $($field: SettingField::over(self.$field, below.$field)),+ }
             }
         }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
+use super::deploy::{DeployProcessTable, DeployTable};
 use super::key::{Key, KeyGroup, SettingField, declare};
 use super::value::{SettingValue, count, toml_error};
 use super::{HealthcheckSetting, List, Seconds, SettingsError, Size, User};
@@ -144,24 +145,35 @@ list_of_tables! {
     PrepareTable = "prepare";
 }
 
-impl SettingField for BTreeMap<String, ProcessTable> {
-    const FORM: &'static str = "table of tables";
+/// Implements tables by name as a setting, which only files can have; tables of one name are merged.
+macro_rules! tables_by_name {
+    ($($type:ty = $definition:literal;)*) => {$(
+        impl SettingField for BTreeMap<String, $type> {
+            const FORM: &'static str = "table of tables";
 
-    fn schema() -> Value {
-        json!({ "type": "object", "additionalProperties": { "$ref": "#/definitions/process" } })
-    }
+            fn schema() -> Value {
+                let table = json!({ "$ref": concat!("#/definitions/", $definition) });
+                json!({ "type": "object", "additionalProperties": table })
+            }
 
-    fn over(self, mut below: Self) -> Self {
-        for (name, above) in self {
-            let under = below.remove(&name).unwrap_or_default();
-            below.insert(name, above.merged(under));
+            fn over(self, mut below: Self) -> Self {
+                for (name, above) in self {
+                    let under = below.remove(&name).unwrap_or_default();
+                    below.insert(name, above.merged(under));
+                }
+                below
+            }
+
+            fn set(&mut self, text: &str) -> Result<(), SettingsError> {
+                Err(SettingsError::value("table", text, "write it in pyproject.toml"))
+            }
         }
-        below
-    }
+    )*};
+}
 
-    fn set(&mut self, text: &str) -> Result<(), SettingsError> {
-        Err(SettingsError::value("table", text, "write it in pyproject.toml"))
-    }
+tables_by_name! {
+    ProcessTable = "process";
+    DeployProcessTable = "deploy-process";
 }
 
 /// Implements a table as a setting, which only files can have; levels are merged by key.
@@ -188,6 +200,7 @@ macro_rules! merged_table {
 merged_table! {
     CheckTable = "check";
     AptTable = "apt";
+    DeployTable = "deploy";
 }
 
 impl FromStr for FileMode {

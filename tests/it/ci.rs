@@ -174,8 +174,8 @@ fn recipe(system: &str, registry: &Registry, image: &str, arguments: &[String], 
     ];
     given.extend(variables);
     let mut command = Command::new(repository().join(".ci/container"));
-    let path = "PATH=/work/.bin:/usr/local/bin:/usr/bin:/bin";
-    command.arg(&work).args(["env", path, "bash", "/work/.script"]);
+    let path = "PATH=/job/.bin:/usr/local/bin:/usr/bin:/bin";
+    command.arg(&work).args(["env", path, "bash", "/job/.script"]);
     let names: Vec<&str> = given.iter().map(|(name, _)| *name).collect();
     command.env("PASS", names.join(" ")).envs(given.iter().copied());
     let outcome = run(&mut command).success();
@@ -197,7 +197,7 @@ fn the_component_of_gitlab_runs_without_privileges() {
     let image = format!("{}/team/gitlab", registry.host());
     let host = registry.host();
     let variables = [
-        ("CI_PROJECT_DIR", "/work"),
+        ("CI_PROJECT_DIR", "/job"),
         ("CI_COMMIT_SHORT_SHA", "0123abcd"),
         ("CI_COMMIT_BRANCH", "main"),
         ("CI_DEFAULT_BRANCH", "main"),
@@ -230,7 +230,7 @@ fn the_pipeline_of_jenkins_runs_without_privileges() {
     requires("docker-registry");
     let registry = Registry::start(Kind::Htpasswd);
     let image = format!("{}/team/jenkins", registry.host());
-    let variables = [("WORKSPACE", "/work"), ("WORKSPACE_TMP", "/tmp/work@tmp"), ("BUILD_NUMBER", "7")];
+    let variables = [("WORKSPACE", "/job"), ("WORKSPACE_TMP", "/tmp/work@tmp"), ("BUILD_NUMBER", "7")];
     recipe("jenkins", &registry, &format!("{image}:7"), &[format!("IMAGE={image}")], &variables);
 }
 

@@ -167,9 +167,9 @@ fn probes(map: YamlMap, workload: &Workload) -> YamlMap {
         return map
             .note("The health check of the image seems to contain a secret, and is not repeated here.");
     }
-    let (interval, timeout) = (seconds(health.interval), seconds(health.timeout));
+    let (interval, timeout) = (seconds(health.check.interval), seconds(health.check.timeout));
     let (map, check) = check(map, workload, health);
-    let longest = seconds(health.start_period).saturating_mul(3).max(START_SECONDS);
+    let longest = seconds(health.check.start_period).saturating_mul(3).max(START_SECONDS);
     let startup = check
         .clone()
         .set("periodSeconds", START_PERIOD)
@@ -179,7 +179,7 @@ fn probes(map: YamlMap, workload: &Workload) -> YamlMap {
         .clone()
         .set("periodSeconds", interval)
         .set("timeoutSeconds", timeout)
-        .set("failureThreshold", health.retries.max(3));
+        .set("failureThreshold", health.check.retries.max(3));
     let map = map.set("startupProbe", startup).set("livenessProbe", liveness);
     if workload.port().is_none() {
         return map;
@@ -187,7 +187,7 @@ fn probes(map: YamlMap, workload: &Workload) -> YamlMap {
     let readiness = check
         .set("periodSeconds", interval.min(5))
         .set("timeoutSeconds", timeout)
-        .set("failureThreshold", health.retries.min(2));
+        .set("failureThreshold", health.check.retries.min(2));
     map.set("readinessProbe", readiness)
 }
 
@@ -205,7 +205,10 @@ fn check(map: YamlMap, workload: &Workload, health: &HealthFacts) -> (YamlMap, Y
         } else {
             "The health check of the image."
         });
-        return (map, YamlMap::new().set("exec", YamlMap::new().set("command", health.command.clone())));
+        return (
+            map,
+            YamlMap::new().set("exec", YamlMap::new().set("command", health.check.command.clone())),
+        );
     };
     let map =
         map.note("The request of the image's health check. The path should depend on no other service.");

@@ -11,7 +11,6 @@ use object::{Endianness, elf};
 
 use super::InterpreterError;
 use crate::error::FileError;
-use crate::platform::Platform;
 use crate::traced_fs;
 
 /// The most entries of a dynamic section that are read. Real ones have some forty.
@@ -22,24 +21,6 @@ const DYNAMIC_LIMIT: usize = 4096;
 pub struct Architecture(pub u16);
 
 impl Architecture {
-    /// Returns the architecture of this program.
-    pub(crate) fn of_this_program() -> Self {
-        let own = Platform::of_this_program().architecture;
-        let known = [
-            elf::EM_X86_64,
-            elf::EM_AARCH64,
-            elf::EM_386,
-            elf::EM_ARM,
-            elf::EM_PPC64,
-            elf::EM_S390,
-            elf::EM_RISCV,
-            elf::EM_LOONGARCH,
-        ];
-        let found =
-            known.into_iter().map(|machine| Self(machine.0)).find(|machine| machine.oci_name() == Some(&own));
-        found.unwrap_or(Self(elf::EM_NONE.0))
-    }
-
     /// Returns the name in an image's configuration (`GOARCH`), if there is one: `amd64`, `arm64`.
     pub fn oci_name(self) -> Option<&'static str> {
         Some(match elf::Machine(self.0) {

@@ -25,6 +25,8 @@ pub use executable::Architecture;
 pub use files::{DevelopmentFiles, InterpreterFiles, InterpreterOptions, InterpreterSource, SitePackages};
 pub use find::find;
 pub use run_error::RunError;
+#[cfg(feature = "apt")]
+pub(crate) use search::MINORS;
 pub use search::{FoundInterpreters, InterpreterSearch};
 pub use trim::{DEFAULT_TRIM, TrimPattern};
 pub(crate) use version::{from_patchlevel as full_version_of_header, split as version_of_text};

@@ -8,7 +8,7 @@ use super::{Interpreter, InterpreterError};
 use crate::traced_fs;
 
 /// The minor versions of names that are searched: `python3.9` to `python3.29`.
-const MINORS: std::ops::Range<u32> = 9..30;
+pub(crate) const MINORS: std::ops::Range<u32> = 9..30;
 
 /// The directories of Debian's and of locally built interpreters, which `PATH` may lack.
 const SYSTEM: [&str; 2] = ["/usr/local/bin", "/usr/bin"];
