@@ -18,7 +18,7 @@ use ipo_oci::store::Network;
 use tempfile::TempDir;
 
 use crate::support::proxy::{Action, Proxy, ProxyRequest};
-use crate::support::requires;
+use crate::support::{eventually, free_port, requires};
 use test_macros::test;
 
 /// 2025-06-01, the time of the tests.
@@ -564,4 +564,83 @@ fn passwords_are_sent_and_never_shown() {
     let wrong = repository.with_mirror(format!("http://user:wr0ng@{host}/"));
     let text = error(open(&wrong, "bookworm-security"));
     assert!(text.contains("cannot access") && !text.contains("wr0ng"), "{text}");
+}
+
+/// Squid, which ends with the test.
+struct Squid {
+    port: u16,
+    process: std::process::Child,
+    folder: TempDir,
+}
+
+impl Squid {
+    /// Starts a proxy with the rules of Debian's configuration about CONNECT, and a user with a password.
+    fn start(hosts: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = free_port();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .expect("a mode");
+        fs::write(at("hosts"), hosts).expect("a file");
+        let hash = Command::new("openssl").args(["passwd", "-apr1", "p@ss"]).output().expect("openssl");
+        fs::write(at("users"), [b"user:", &hash.stdout[..]].concat()).expect("a file");
+        let text = format!(
+            "http_port 127.0.0.1:{port}\nhosts_file {}\npid_filename {}\ncache_log {}\naccess_log stdio:{}\n\
+             cache deny all\npinger_enable off\nshutdown_lifetime 0 seconds\nauth_param basic program /usr/lib/squid/basic_ncsa_auth {}\n\
+             acl SSL_ports port 443\nacl CONNECT method CONNECT\nacl known proxy_auth REQUIRED\n\
+             http_access deny CONNECT !SSL_ports\nhttp_access allow known\nhttp_access deny all\n",
+            at("hosts"),
+            at("pid"),
+            at("log"),
+            at("access"),
+            at("users")
+        );
+        fs::write(at("conf"), text).expect("a file");
+        // The service's name keeps the shared memory of two proxies apart.
+        let arguments = ["-N", "-n", &format!("ipooci{port}"), "-f", &at("conf")].map(str::to_owned);
+        let mut process = Command::new("squid").args(arguments).spawn().expect("squid");
+        eventually("squid", || {
+            assert!(process.try_wait().expect("a process").is_none(), "{:?}", fs::read_to_string(at("log")));
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        Self { port, process, folder }
+    }
+}
+
+impl Drop for Squid {
+    fn drop(&mut self) {
+        let process = rustix::process::Pid::from_child(&self.process);
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn plain_http_passes_a_proxy_that_refuses_tunnels() {
+    requires("squid");
+    requires("openssl");
+    let repository = Repository::new("bookworm");
+    let server = repository.serve();
+    let squid = Squid::start("127.0.0.1 mirror.test\n");
+    let host = format!("mirror.test:{}", server.port);
+    let mut settings = repository.with_mirror(format!("http://{host}/"));
+    let proxy = |password: &str| Some(format!("http://user:{password}@127.0.0.1:{}", squid.port).into());
+    settings.connection.proxies.http = proxy("p%40ss");
+    let archive = open(&settings, "bookworm").expect("an archive");
+    let universe = archive.universe().expect("packages");
+    let remote = archive.remote_package(universe.find("hello", "1+b1", "amd64").expect("the package"));
+    client::download(&settings, &[remote], &Silent).expect("files");
+    let requests = server.all();
+    assert!(requests.len() > 6 && requests.iter().all(|request| request.header("host") == Some(&host)));
+    assert!(requests.iter().all(|request| request.header("proxy-authorization").is_none()));
+    let log = fs::read_to_string(squid.folder.path().join("access")).expect("a log");
+    assert!(log.contains(&format!("GET http://{host}/dists/bookworm/InRelease user")), "{log}");
+
+    let before = server.all().len();
+    settings.connection.proxies.http = proxy("wrong");
+    let text = error(open(&settings, "bookworm"));
+    let through =
+        format!("{host} through the proxy 127.0.0.1:{}: the proxy refuses the connection", squid.port);
+    assert!(text.contains(&through) && !text.contains("wrong"), "{text}");
+    assert_eq!(server.all().len(), before);
 }

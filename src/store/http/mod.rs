@@ -1,6 +1,7 @@
 //! Sends one HTTP request: TLS, proxies, redirects. Registries, remote caches and archives of packages
 //! send theirs through this client. Contents and credentials are the callers' concern.
 
+mod absolute_form;
 pub(crate) mod no_proxy;
 pub(crate) mod retry;
 pub(crate) mod secret;
@@ -23,6 +24,7 @@ use crate::error::FileError;
 use crate::store::Network;
 use crate::store::registry::{CertificateError, ConnectionError, RegistryError, RegistrySettings};
 use crate::sync::LockExt as _;
+use absolute_form::AbsoluteFormConnector;
 use secret::Secret;
 use throughput::GuardConnector;
 use url::{Scheme, Url, UrlOrigin, host_and_port};
@@ -254,7 +256,16 @@ impl Http {
             return Err(RegistryError::Offline(host.clone()));
         }
         let unfit = || RegistryError::Response { host: host.clone(), reason: "invalid address".to_owned() };
-        let mut builder = http::Request::builder().method(&request.method).uri(url.uri().ok_or_else(unfit)?);
+        let (route, proxy) = self.route(&url.origin);
+        let forwarding = proxy.as_ref().filter(|_| route == Route::Http);
+        let uri = forwarding.map_or_else(|| url.uri(), |proxy| absolute_form::uri(proxy, url));
+        let mut builder = http::Request::builder().method(&request.method).uri(uri.ok_or_else(unfit)?);
+        if let Some(proxy) = forwarding {
+            builder = builder.header(header::HOST, host);
+            if let Some(value) = absolute_form::authorization(proxy) {
+                builder = builder.header(header::PROXY_AUTHORIZATION, value);
+            }
+        }
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
@@ -289,6 +300,9 @@ impl Http {
         };
         let response = response.map_err(|error| self.explain(&url.origin, error))?;
         let (parts, body) = response.into_parts();
+        if forwarding.is_some() && parts.status == http::StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(self.explain(&url.origin, ureq::Error::ConnectProxyFailed(String::new())));
+        }
         Ok(Response {
             status: parts.status.as_u16(),
             headers: parts.headers,
@@ -342,10 +356,13 @@ impl Http {
                 .disable_verification(unverified)
                 .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
                 .build();
+            // A request of a forwarding proxy names the proxy as its host.
+            let forwarded = route == Route::Http && proxy.is_some();
+            let tunnel = proxy.filter(|_| !forwarded);
             let per_host = self.settings.transfers.get().saturating_add(1);
             let config = Agent::config_builder()
                 .tls_config(tls)
-                .proxy(proxy)
+                .proxy(tunnel)
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .user_agent(self.settings.user_agent.clone())
@@ -365,7 +382,8 @@ impl Http {
                 ().chain(ConnectProxyConnector::default())
                     .chain(TcpConnector::default())
                     .chain(GuardConnector { window: self.settings.silence_timeout })
-                    .chain(RustlsConnector::default());
+                    .chain(RustlsConnector::default())
+                    .chain(AbsoluteFormConnector { proxied: forwarded });
             Agent::with_parts(config, connector, DefaultResolver::default())
         });
         agent.clone()
