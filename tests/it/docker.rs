@@ -111,8 +111,82 @@ fn runs_as_configured_and_stops_gracefully() {
 
 /// Counts uvicorn's worker processes from outside.
 fn workers(container: &Container) -> usize {
+    pids(container).len()
+}
+
+/// Returns the process ids of uvicorn's workers on this machine.
+fn pids(container: &Container) -> Vec<String> {
     let outcome = run(Command::new("docker").args(["top", &container.id, "-o", "pid,args"])).success();
-    outcome.text().lines().filter(|line| line.contains("spawn_main")).count()
+    let lines = outcome.text().lines().filter(|line| line.contains("spawn_main"));
+    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Returns the count of answers of `/` in a scrape.
+fn answers(port: u16) -> String {
+    let metrics = http::wait_for(port, "/metrics").body;
+    let counter = "http_requests_total{method=\"GET\",route=\"/\",status=\"200\"} ";
+    metrics.lines().find_map(|line| line.strip_prefix(counter)).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn metrics_are_the_sum_of_living_and_killed_workers() {
+    let engine = Engine::find();
+    let project = Project::example();
+    let image = load(engine, &project, "oci-archive", "runtime", "metrics");
+    let (container, port) = start(engine, &image, &[]);
+    // Files are named by the place of a worker, and not by its process.
+    let places = || {
+        container.python(
+            "import glob, re
+names = glob.glob('/tmp/agencyos-metrics-*/*')
+print(*sorted({re.sub(r'.*[/_]|[.].*', '', name) for name in names}))",
+        )
+    };
+    let are_complete = || (places() == "0 1 2 3").then_some(());
+    crate::support::eventually("four workers are ready", are_complete);
+    let request = |count| (0..count).for_each(|_| assert_eq!(http::wait_for(port, "/").status, 200));
+    request(40);
+    // Whichever worker answers.
+    for _ in 0..8 {
+        assert_eq!(answers(port), "40.0");
+    }
+    let before = pids(&container);
+    for pid in &before {
+        run(Command::new("kill").args(["-KILL", pid])).success();
+    }
+    crate::support::eventually("four workers are there again", || {
+        (pids(&container).iter().filter(|pid| !before.contains(pid)).count() == 4).then_some(())
+    });
+    request(5);
+    assert_eq!(answers(port), "45.0");
+    assert_eq!(places(), "0 1 2 3");
+    assert_eq!(container.stop(), 0, "{}", container.logs());
+}
+
+#[test]
+fn settings_come_from_the_environment_a_file_and_secrets() {
+    let engine = Engine::find();
+    let project = Project::example();
+    let image = load(engine, &project, "oci-archive", "runtime", "settings");
+    let secrets = project.beside("secrets");
+    for (name, value) in
+        [("agencyos_name", "of-secret\n"), ("agencyos_log_level", "ERROR"), ("agencyos_api_key", "hunter2")]
+    {
+        fs_err::create_dir_all(&secrets).expect("a folder");
+        fs_err::write(secrets.join(name), value).expect("a file");
+    }
+    let file = project.beside("settings.env");
+    fs_err::write(&file, "AGENCYOS_LOG_LEVEL=WARNING\nAGENCYOS_MINIMUM_FREE_BYTES=7\n").expect("a file");
+    let secrets = format!("{}:/run/secrets:ro", secrets.display());
+    let file = format!("{}:/app/.env:ro", file.display());
+    let more = ["--volume", &secrets, "--volume", &file, "--env", "AGENCYOS_MINIMUM_FREE_BYTES=8"];
+    let (container, port) = start(engine, &image, &more);
+    let root = crate::support::layout::json(http::wait_for(port, "/").body.as_bytes());
+    assert_eq!(root["service"], "of-secret");
+    let seen = "from app.settings import Settings; s = Settings(); \
+                print(s.name, s.log_level, s.minimum_free_bytes, s.api_key.get_secret_value())";
+    assert_eq!(container.python(seen), "of-secret WARNING 8 hunter2");
+    assert!(!container.logs().contains("hunter2"), "{}", container.logs());
 }
 
 #[test]

@@ -4,18 +4,23 @@ Each worker counts in its own process. `prometheus_client` adds them up through 
 directory that all workers share, and which has to be known before it is imported. uvicorn's workers are
 children of one supervisor, so its process id and start time name the directory: below the temporary
 directory, which is all that a read-only container can write to. A single process needs none.
+
+Files are named by a worker's place, not by its process id. A worker that replaces a dead one has its place,
+and continues its counters: no request is forgotten, and no file of a dead process is left over.
 """
 
+import fcntl
 import multiprocessing
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
 
 
-def _shared_directory() -> str | None:
+def _shared_directory() -> Path | None:
     if given := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        return given
+        return Path(given)
     supervisor = multiprocessing.parent_process()
     if supervisor is None or supervisor.pid is None:
         return None
@@ -25,13 +30,32 @@ def _shared_directory() -> str | None:
         started = stat.rpartition(")")[2].split()[19]
     except OSError:
         started = "0"
-    return str(Path(tempfile.gettempdir()) / f"agencyos-metrics-{supervisor.pid}-{started}")
+    prefix = f"agencyos-metrics-{supervisor.pid}-"
+    directory = Path(tempfile.gettempdir()) / f"{prefix}{started}"
+    for earlier in directory.parent.glob(f"{prefix}*"):
+        if earlier != directory:
+            shutil.rmtree(earlier, ignore_errors=True)
+    return directory
+
+
+def _take_place(directory: Path) -> int:
+    """Returns the first place that no living worker has; the kernel frees it when this process ends."""
+    place = 0
+    while True:
+        lock = os.open(directory / f"{place}.lock", os.O_CREAT | os.O_WRONLY, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return place
+        except BlockingIOError:
+            os.close(lock)
+            place += 1
 
 
 DIRECTORY = _shared_directory()
 if DIRECTORY is not None:
-    os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = DIRECTORY
+    DIRECTORY.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(DIRECTORY)
+    PLACE = _take_place(DIRECTORY)
 
 from prometheus_client import (  # noqa: E402
     CONTENT_TYPE_LATEST,
@@ -42,10 +66,16 @@ from prometheus_client import (  # noqa: E402
     Histogram,
     generate_latest,
     multiprocess,
+    values,
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+if DIRECTORY is not None:
+    values.ValueClass = values.MultiProcessValue(lambda: PLACE)
+    # Requests that a dead worker was answering.
+    multiprocess.mark_process_dead(PLACE, path=DIRECTORY)
 
 REQUESTS = Counter("http_requests", "Requests answered", ["method", "route", "status"])
 SECONDS = Histogram("http_request_seconds", "Time to answer a request", ["method", "route"])
@@ -67,7 +97,7 @@ def render() -> bytes:
 def forget_this_process() -> None:
     """Takes this worker out of the gauges of living workers; its counters stay."""
     if DIRECTORY is not None:
-        multiprocess.mark_process_dead(os.getpid(), path=DIRECTORY)
+        multiprocess.mark_process_dead(PLACE, path=DIRECTORY)
 
 
 class Measure:

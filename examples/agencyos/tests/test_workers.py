@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,13 @@ SECONDS = 60
 def get(url: str) -> str:
     with urllib.request.urlopen(url, timeout=5) as response:
         return response.read().decode()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -56,6 +63,42 @@ def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]
     finally:
         process.kill()
         process.wait()
+
+
+def workers(supervisor: int) -> set[int]:
+    """Returns the process ids of uvicorn's workers; Python's resource tracker is another child."""
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return {child for child, command in commands.items() if b"spawn_main" in command}
+
+
+def test_a_killed_worker_s_counts_stay_and_its_files_do_not(
+    server: tuple[subprocess.Popen[bytes], str, Path],
+) -> None:
+    process, url, output = server
+    wanted = 'http_requests_total{method="GET",route="/",status="200"} '
+
+    def count() -> list[str]:
+        lines = get(f"{url}/metrics").splitlines()
+        return [line.removeprefix(wanted) for line in lines if line.startswith(wanted)]
+
+    def places() -> list[str]:
+        files = output.parent.glob("agencyos-metrics-*/*")
+        return sorted({path.stem.rpartition("_")[2] for path in files})
+
+    for _ in range(100):
+        get(f"{url}/")
+    assert count() == ["100.0"]
+    wait_until(lambda: places() == ["0", "1", "2", "3"])
+    before = workers(process.pid)
+    for killed in before:
+        os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(workers(process.pid) - before) == 4)
+    for _ in range(20):
+        # The connection waits until a worker is ready.
+        get(f"{url}/")
+    assert count() == ["120.0"]
+    assert places() == ["0", "1", "2", "3"]
 
 
 def test_metrics_add_up_and_it_stops_in_order(server: tuple[subprocess.Popen[bytes], str, Path]) -> None:
