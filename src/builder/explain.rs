@@ -87,7 +87,7 @@ impl Builder {
             installed: &|_| Ok(None),
         };
         let (mut findings, error) = inputs.explain();
-        let error = error.map(|error| match error {
+        let error = error.map(|error| self.with_ignored(error, &listing)).map(|error| match error {
             BuildError::Application(_) if included.is_empty() => {
                 self.declared_elsewhere(&recipe).unwrap_or(error)
             }

@@ -11,7 +11,7 @@ use super::source_warnings::source_warnings;
 use crate::context::{Context, Detail, Listing, SourceKind};
 use crate::plan::Finding;
 use crate::progress::{Activity, Progress, Span, Step, Warning};
-use crate::python::application::{Application, SourceTree};
+use crate::python::application::{Application, ApplicationError, SourceTree};
 use crate::recipe::Recipe;
 use crate::service::Distributions;
 use crate::service::hints::Hints;
@@ -60,7 +60,7 @@ impl Builder {
                 hints,
                 installed,
             };
-            inputs.settle()
+            inputs.settle().map_err(|error| self.with_ignored(error, &listing))
         };
         let SettledRecipe { recipe, application, is_installed, findings, warnings: of_server } =
             settle(recipe)?;
@@ -71,6 +71,23 @@ impl Builder {
         });
         let others = others.collect::<Result<_, BuildError>>()?;
         Ok(Source { listing, recipe, application, is_installed, others, findings, warnings })
+    }
+
+    /// Returns the error of an application that is not found because the ignore file excludes every
+    /// module.
+    pub(super) fn with_ignored(&self, error: BuildError, listing: &Listing) -> BuildError {
+        let has_rules = || {
+            let context = Context::open(&self.root, self.ignore.clone());
+            context.is_ok_and(|context| context.ignore_file().is_some())
+        };
+        match error {
+            BuildError::Application(ApplicationError::NoFile { .. })
+                if ListedSource(listing).modules().is_empty() && has_rules() =>
+            {
+                BuildError::Application(ApplicationError::Ignored)
+            }
+            error => error,
+        }
     }
 
     /// Lists the project's source, with warnings.

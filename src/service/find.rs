@@ -13,7 +13,7 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 
 use self::choice::with_article;
-use super::command;
+use super::command::{self, servers_for};
 use super::distributions::Distributions;
 use super::django::DjangoProject;
 use super::error::ServiceError;
@@ -24,7 +24,7 @@ use crate::project::Project;
 use crate::python::application::framework::{Framework, Interface};
 use crate::python::application::module::{Module, Run};
 use crate::python::application::resolve::Resolver;
-use crate::python::application::{self, Application, ApplicationError, SourceTree};
+use crate::python::application::{self, Application, ApplicationError, SourceTree, module_files};
 use crate::settings::ServerName;
 
 /// Usual names of Streamlit's script.
@@ -256,6 +256,10 @@ impl ServiceSearch<'_> {
                 findings.extend(more);
                 return Ok(Service { application: Some(application), program, findings });
             }
+            if self.is_package_without_main(&application) {
+                let suitable = servers_for(interface, framework);
+                return Err(self.no_server(&application, framework, interface, &suitable));
+            }
             let (program, reason) = self.program_of(&application, framework);
             findings.push(Finding::new("command", program.command.join(" "), reason));
             return Ok(Service { application: Some(application), program, findings });
@@ -368,7 +372,8 @@ impl ServiceSearch<'_> {
                 .find(|file| self.sources.has(file))?;
             return Some(streamlit_script(&file, &reason));
         }
-        let mut named = server.application().map(str::to_owned).or_else(|| server.default_application())?;
+        let default = || self.default_application(&server, &hint.directory);
+        let mut named = server.application().map(str::to_owned).or_else(default)?;
         let is_factory = ["--factory", "--call"].iter().any(|option| server.has_option(option));
         if is_factory && !named.ends_with(')') {
             named += "()";
@@ -380,6 +385,21 @@ impl ServiceSearch<'_> {
             *interface = interface_of(&server);
         }
         Some(candidate)
+    }
+
+    /// Returns the application of a server that has a default attribute: that in the command, else that
+    /// in uWSGI's configuration file.
+    fn default_application(&self, server: &Server, directory: &str) -> Option<String> {
+        if let Some(named) = server.default_application() {
+            return Some(named);
+        }
+        let file =
+            server.config_file().filter(|file| server.kind == ServerKind::Uwsgi && file.ends_with(".ini"))?;
+        let file = file.trim_start_matches("./");
+        let places = [format!("{directory}/{file}"), file.to_owned()];
+        let text = places.iter().find_map(|file| self.sources.text(file.trim_start_matches('/')))?;
+        let server = Server::of_uwsgi_file(&text);
+        server.application().map(str::to_owned).or_else(|| server.default_application())
     }
 
     fn django(&self) -> Option<Candidate> {
@@ -493,6 +513,13 @@ impl ServiceSearch<'_> {
         };
         let others = || self.sources.modules().into_iter().filter(|file| !file.contains('/'));
         NICEGUI_FILES.into_iter().find_map(starts).or_else(|| others().find_map(|file| starts(&file)))
+    }
+
+    /// Returns true for an application in a package that `python -m` cannot run.
+    fn is_package_without_main(&self, application: &Application) -> bool {
+        let [file, package] = module_files(&application.directory, &application.module);
+        let main = package.replace("/__init__.py", "/__main__.py");
+        !self.sources.has(&file) && self.sources.has(&package) && !self.sources.has(&main)
     }
 
     /// Returns true if the module of an application with this interface is run, since no server of the

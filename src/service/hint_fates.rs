@@ -77,7 +77,9 @@ fn web(words: &[String], service: Option<&Service>) -> String {
     let Some(service) = service else { return "not used".to_owned() };
     let command = &service.program.command;
     // A console script that is not installed is called by code.
-    let first = if command.get(1).is_some_and(|word| word == "-c") { 3 } else { 1 };
+    let is_code = command.first().is_some_and(|word| word == "{python}")
+        && command.get(1).is_some_and(|word| word == "-c");
+    let first = if is_code { 3 } else { 1 };
     // Of a word that follows the port, `--port={port}`, the beginning counts.
     let is_word = |(used, word): (&String, &String)| {
         used == word || used.split_once("{port}").is_some_and(|(start, _)| word.starts_with(start))

@@ -313,20 +313,50 @@ impl Server {
     /// Returns the application of a server that has a default attribute: `gunicorn pkg.wsgi` runs
     /// `pkg.wsgi:application`.
     pub(crate) fn default_application(&self) -> Option<String> {
-        if !matches!(self.kind, ServerKind::Gunicorn | ServerKind::Uwsgi) {
+        if self.kind == ServerKind::Uwsgi {
+            return self.uwsgi_application();
+        }
+        if self.kind != ServerKind::Gunicorn {
             return None;
         }
         let mut previous = "";
         let mut module = None;
         for word in &self.arguments {
             let is_value = previous.starts_with('-') && !previous.contains('=');
-            let is_named = self.kind == ServerKind::Uwsgi && matches!(previous, "--module" | "-w" | "--wsgi");
-            if word.split('.').all(is_identifier) && (!is_value || is_named) {
+            if word.split('.').all(is_identifier) && !is_value {
                 module = Some(word);
             }
             previous = word;
         }
         module.map(|module| format!("{module}:application"))
+    }
+
+    /// Returns the application in uWSGI's options: a module or a file, with the name of the callable.
+    fn uwsgi_application(&self) -> Option<String> {
+        let module = || {
+            let name = self.option(&["--module", "-w", "--wsgi"])?;
+            name.split('.').all(is_identifier).then(|| name.to_owned())
+        };
+        let file = || {
+            let is_python = |word: &&String| !word.starts_with('-') && word.ends_with(".py");
+            let given = self.option(&["--wsgi-file", "--file"]);
+            let file = given.or_else(|| self.arguments.iter().find(is_python).map(String::as_str))?;
+            let name = file.trim_start_matches("./").strip_suffix(".py")?.replace('/', ".");
+            name.split('.').all(is_identifier).then_some(name)
+        };
+        let callable = self.option(&["--callable"]).filter(|name| is_identifier(name));
+        Some(format!("{}:{}", module().or_else(file)?, callable.unwrap_or("application")))
+    }
+
+    /// Reads the options in a configuration file of uWSGI (`uwsgi.ini`), the lines `NAME = VALUE` of its
+    /// section `uwsgi`.
+    pub(crate) fn of_uwsgi_file(text: &str) -> Self {
+        let is_header = |line: &&str| line.starts_with('[');
+        let lines = text.lines().map(str::trim).skip_while(|line| *line != "[uwsgi]").skip(1);
+        let options = lines.take_while(|line| !is_header(line)).filter(|line| !line.starts_with(['#', ';']));
+        let pairs = options.filter_map(|line| line.split_once('='));
+        let words = pairs.flat_map(|(name, value)| [format!("--{}", name.trim()), value.trim().to_owned()]);
+        Self { kind: ServerKind::Uwsgi, arguments: words.collect() }
     }
 
     /// Returns the address of this command without options for it and variables.
@@ -510,6 +540,24 @@ mod tests {
         assert_eq!(named("gunicorn|-b|0.0.0.0:80|pkg.main:app").as_deref(), Some("pkg.main:app"));
         assert_eq!(named("gunicorn|pkg:create()").as_deref(), Some("pkg:create()"));
         assert_eq!(named("fastapi|run|main.py"), None);
+    }
+
+    #[test]
+    fn finds_the_application_of_uwsgi() {
+        for (command, expected) in [
+            ("uwsgi|--http|:80|--wsgi-file|app.py|--callable|__hug_wsgi__", Some("app:__hug_wsgi__")),
+            ("uwsgi|--wsgi-file=./pkg/web.py", Some("pkg.web:application")),
+            ("uwsgi|--http|:80|web.py", Some("web:application")),
+            ("uwsgi|-w|pkg.web|--callable|app", Some("pkg.web:app")),
+            ("uwsgi|--ini|x.ini", None),
+            ("uwsgi|--http|:80", None),
+        ] {
+            assert_eq!(server(command).unwrap().default_application().as_deref(), expected, "{command}");
+        }
+        let file = "[uwsgi]\nhttp = :80\n# module = no\nmodule = web:app\n[other]\nmodule = b:c\n";
+        assert_eq!(Server::of_uwsgi_file(file).application(), Some("web:app"));
+        let file = "[uwsgi]\nwsgi-file = web.py\ncallable=app";
+        assert_eq!(Server::of_uwsgi_file(file).default_application().as_deref(), Some("web:app"));
     }
 
     #[test]

@@ -361,3 +361,11 @@ fn an_environment_with_the_packages_of_the_system_is_refused() {
     ];
     refuses(&own.try_build(&[]), &parts);
 }
+
+#[test]
+fn source_that_the_ignore_file_excludes_is_named() {
+    let files = [("main.py", APP), (".dockerignore", "*\n!docker\n")];
+    let project = project(&["fastapi", "uvicorn"], &files, "");
+    let outcome = run(project.command("build").arg("--dry-run"));
+    refuses(&outcome, &["the ignore file leave no Python file", "`ipo-oci context --why FILE`"]);
+}

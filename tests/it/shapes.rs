@@ -322,6 +322,14 @@ fn a_folder_with_dependencies_is_proposed() {
             "`ipo-oci build apps/api`, `ipo-oci build apps/jobs/mail`, `ipo-oci build apps/web`",
         ),
         (
+            &[("requirements-dev.txt", "idna\n"), ("src/requirements.txt", "idna\n")],
+            "build the folder with the dependencies: `ipo-oci build src`",
+        ),
+        (
+            &[("requirements-dev.txt", "idna\n"), ("docs/requirements.txt", "")],
+            "`--requirements requirements-dev.txt`",
+        ),
+        (
             &[("requirements/all.txt", ""), ("requirements_server.txt", "")],
             "`--requirements requirements_server.txt`",
         ),

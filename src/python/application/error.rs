@@ -14,6 +14,9 @@ pub enum ApplicationError {
         /// Applications in other files, as `MODULE:ATTRIBUTE` or `MODULE:FUNCTION()`.
         proposed: Vec<String>,
     },
+    /// The ignore file excludes the source.
+    #[error("application not found: the lines of the ignore file leave no Python file")]
+    Ignored,
     /// The searched files define no application.
     #[error("application not found: {} {} no application of a known framework", .files.join(", "), if .files.len() == 1 { "has" } else { "have" })]
     NoObject {
@@ -96,6 +99,9 @@ impl Advice for ApplicationError {
                 Self::Syntax(_) => "write MODULE:ATTRIBUTE, such as app.main:app, or MODULE:FUNCTION() for a function that makes it",
                 Self::Unparsed { .. } => {
                     "correct the file, or exclude it in .dockerignore if it is a template, or name the application with --app MODULE:ATTRIBUTE"
+                }
+                Self::Ignored => {
+                    "include the service's files with `!` lines (`ipo-oci context --why FILE` names the line of .dockerignore that excludes one), or name another file with --ignore-file"
                 }
                 Self::NoModule { .. } => {
                     "correct the name, install the distribution that has the module, or include the file: `ipo-oci context --why FILE` names the line of .dockerignore that excludes it"

@@ -196,10 +196,18 @@ fn find_unnamed(
     if let Some(application) = only_root_instance(resolver) {
         return Ok(application);
     }
-    let mut certain = factories.iter().filter(|factory| factory.constructor.is_some());
+    let certain = || factories.iter().filter(|factory| factory.constructor.is_some());
     // Exactly one function makes an application, and no object is one.
-    if let (Some(application), None) = (certain.next(), certain.next()) {
+    if let (Some(application), None) = (certain().next(), certain().nth(1)) {
         return Ok(application.clone());
+    }
+    if extent == SearchExtent::AllModules {
+        let others = less_usual(&candidates).into_iter().filter(|path| sources.has(path));
+        let others: Vec<Application> = others.flat_map(|path| factories_in(resolver, &path)).collect();
+        let searched = if certain().next().is_some() { &factories } else { &others };
+        if let Some(application) = only_usual_factory(searched) {
+            return Ok(application.clone());
+        }
     }
     factories.sort_by_key(|factory| factory.constructor.is_none());
     let mut proposed: Vec<String> = factories.iter().map(Application::reference).collect();
@@ -224,6 +232,17 @@ fn find_unnamed(
     } else {
         ApplicationError::NoObject { files: without, proposed }
     })
+}
+
+/// Returns the only function with a usual name among those with a constructor: `create_app` beside
+/// `create_docker_app`.
+fn only_usual_factory(factories: &[Application]) -> Option<&Application> {
+    let is_usual = |factory: &&Application| {
+        factory.constructor.is_some() && FACTORIES.contains(&factory.attribute.as_str())
+    };
+    let mut usual = factories.iter().filter(is_usual);
+    let first = usual.next()?;
+    usual.next().is_none().then_some(first)
 }
 
 /// Returns the application of the only module at the root that has one, by any name: `autoapp.py`.
@@ -286,8 +305,10 @@ fn factories_in(resolver: &Resolver<'_>, path: &str) -> Vec<Application> {
     let mut found: Vec<(usize, Application)> = functions
         .filter_map(|(name, function)| {
             let made = resolver.factory(path, name);
-            // Servers of aiohttp call and await a function that is named without `()`.
-            let is_awaited = made.as_ref().is_some_and(|made| made.interface == Interface::Aiohttp);
+            // Servers of aiohttp call and await a function that is named without `()`, `aiohttp.web` with the
+            // words of its command line.
+            let is_awaited = made.as_ref().is_some_and(|made| made.interface == Interface::Aiohttp)
+                && function.required <= 1;
             let is_callable = module.uncallable(name).is_none() || is_awaited;
             let is_candidate = is_callable && (made.is_some() || FACTORIES.contains(&name.as_str()));
             let kind = if is_awaited { ApplicationKind::Instance } else { ApplicationKind::Factory };
@@ -787,6 +808,24 @@ mod tests {
         let make = "def create_app():\n    return FastAPI()\n";
         let found = find(&FakeTree([("src/pkg/main.py", make)].into()), None, "x").unwrap();
         assert_eq!((found.reference(), &*found.directory), ("main:create_app()".to_owned(), "src/pkg"));
+        for (files, expected) in [
+            (
+                vec![(
+                    "main.py",
+                    "def create_app():\n    return FastAPI()\ndef create_docker_app():\n    return FastAPI()\n",
+                )],
+                "main:create_app()",
+            ),
+            (
+                vec![("pkg/__init__.py", ""), ("pkg/server.py", make), ("pkg/web/reload.py", APP)],
+                "pkg.server:create_app()",
+            ),
+        ] {
+            assert_eq!(
+                find(&FakeTree(files.into_iter().collect()), None, "x").unwrap().reference(),
+                expected
+            );
+        }
         // An application takes precedence over a factory.
         let files = [("main.py", make), ("app.py", APP)];
         assert_eq!(find_in(&files, None).unwrap().0, "app:app");

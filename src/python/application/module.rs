@@ -88,6 +88,8 @@ pub struct Function {
     pub locals: Vec<(String, Expression)>,
     /// The dotted name of the annotation of its result.
     pub annotation: Option<String>,
+    /// The number of its parameters without a default.
+    pub required: usize,
     /// Its line, from 1.
     pub line: usize,
 }

@@ -291,14 +291,19 @@ impl Provision<'_> {
                 words.iter().take(PROPOSED).map(|word| format!("`{}`", command(word))).collect();
             (!shown.is_empty()).then(|| format!("{}{more}", shown.join(", ")))
         };
-        let files = self.text_files();
-        if let Some(shown) = commands(files, &|file| format!("--requirements {file}")) {
-            return Some(format!("name a requirement file: {shown}"));
-        }
-        let folders = commands(folders_with_dependencies(self.context), &|folder| {
-            format!("ipo-oci build {}", shown_below(self.context, folder))
-        });
-        folders.map(|shown| format!("build the folder with the dependencies: {shown}"))
+        let (for_tools, files): (Vec<String>, Vec<String>) =
+            self.text_files().into_iter().partition(|file| is_for_development(file));
+        let name_files = |files: Vec<String>| {
+            let shown = commands(files, &|file| format!("--requirements {file}"))?;
+            Some(format!("name a requirement file: {shown}"))
+        };
+        let folders = || {
+            let shown = commands(folders_with_dependencies(self.context), &|folder| {
+                format!("ipo-oci build {}", shown_below(self.context, folder))
+            });
+            shown.map(|shown| format!("build the folder with the dependencies: {shown}"))
+        };
+        name_files(files).or_else(folders).or_else(|| name_files(for_tools))
     }
 
     fn origin_beside(&self, lock: &LockLookup) -> Option<ProvisionSource> {
@@ -855,6 +860,13 @@ fn shown_below(context: &Path, folder: &str) -> String {
     } else {
         context.join(folder).display().to_string()
     }
+}
+
+/// Returns true for a requirement file of development tools: `requirements-dev.txt`.
+fn is_for_development(file: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["dev", "develop", "development", "test", "tests", "testing", "docs", "lint", "ci"];
+    file.split(|c: char| !c.is_alphanumeric()).any(|word| WORDS.contains(&word))
 }
 
 /// Lists the folders of the first three levels below `context` that declare dependencies, without those

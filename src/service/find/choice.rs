@@ -75,7 +75,7 @@ impl ServiceSearch<'_> {
         Ok((kind, "server of the settings".to_owned()))
     }
 
-    fn no_server(
+    pub(super) fn no_server(
         &self,
         application: &Application,
         framework: Option<Framework>,

@@ -195,8 +195,8 @@ impl ServiceSearch<'_> {
             return Candidate::of_program(program, None, reason);
         };
         let name = match program.command.as_slice() {
-            [_, option, name, ..] if option == "-m" => name.clone(),
-            [_, option, code, ..] if option == "-c" => {
+            [python, option, name, ..] if python == "{python}" && option == "-m" => name.clone(),
+            [python, option, code, ..] if python == "{python}" && option == "-c" => {
                 let script = self.project.scripts.iter().find(|name| code.contains(&format!("= '{name}';")));
                 script.unwrap_or(&self.project.name).clone()
             }
@@ -375,7 +375,7 @@ fn port_warning(name: &str, port: Option<u16>) -> Warning {
 /// Returns the number of words of a command without arguments.
 fn bare_length(command: &[String]) -> usize {
     match command {
-        [_, option, _, ..] if option == "-m" || option == "-c" => 3,
+        [python, option, _, ..] if python == "{python}" && (option == "-m" || option == "-c") => 3,
         [python, ..] if python == "{python}" => 2,
         _ => 1,
     }

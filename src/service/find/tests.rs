@@ -428,3 +428,69 @@ fn source_that_does_not_parse_is_named() {
     );
     assert!(error.help().unwrap().contains("template"), "{error}");
 }
+
+#[test]
+fn options_of_a_console_script_are_not_those_of_python() {
+    let main = "import click\n@click.command()\n@click.option('-c')\ndef main(): ...\n";
+    let inputs = ProjectInputs {
+        files: &[("pan/__init__.py", ""), ("pan/main.py", main)],
+        distributions: &["pan"],
+        hints: &["pan -c /data/pan.conf"],
+        scripts: &[("pan", "pan.main:main")],
+        ..ProjectInputs::default()
+    };
+    let service = inputs.find().unwrap();
+    assert_eq!(service.program.command.join(" "), "{venv}/bin/pan -c /data/pan.conf");
+    assert!(
+        service.findings.iter().any(|finding| finding.evidence == "pan does not read PORT"),
+        "{service:?}"
+    );
+}
+
+#[test]
+fn uwsgi_names_its_application_in_options_and_files() {
+    let wsgi = "import hug\n__hug_wsgi__ = hug.make()\n";
+    let ini = "[uwsgi]\nhttp = :80\nwsgi-file = web.py\ncallable = __hug_wsgi__\n";
+    let files = [("web.py", wsgi), ("conf/uwsgi.ini", ini)];
+    for hint in ["uwsgi --http :80 --wsgi-file web.py --callable __hug_wsgi__", "uwsgi --ini conf/uwsgi.ini"]
+    {
+        let distributions = ["hug", "uwsgi"];
+        let inputs = ProjectInputs {
+            files: &files,
+            distributions: &distributions,
+            hints: &[hint],
+            ..ProjectInputs::default()
+        };
+        let service = inputs.find().unwrap();
+        assert_eq!(service.application.unwrap().reference(), "web:__hug_wsgi__", "{hint}");
+        assert!(service.program.command[0].ends_with("uwsgi"), "{hint}");
+    }
+}
+
+#[test]
+fn a_package_that_does_not_run_itself_needs_a_server() {
+    let make = "from aiohttp import web\ndef make():\n    return web.Application()\n";
+    let files = [("pkg/__init__.py", make)];
+    let distributions = ["aiohttp"];
+    let inputs = ProjectInputs {
+        files: &files,
+        distributions: &distributions,
+        name: "pkg",
+        ..ProjectInputs::default()
+    };
+    let error = inputs.find().unwrap_err();
+    assert!(matches!(error, ServiceError::NoServer { .. }), "{error}");
+    assert!(error.to_string().contains("none of gunicorn, aiohttp.web"), "{error}");
+    let more = [("pkg/__init__.py", make), ("pkg/__main__.py", "")];
+    assert_eq!(ProjectInputs { files: &more, ..inputs }.command(), "{python} -m pkg");
+    // A function of a library that needs more than the command line.
+    let setup = "from aiohttp import web\ndef setup(app, schema):\n    return web.Application()\n";
+    let files = [("pkg/__init__.py", setup)];
+    let inputs = ProjectInputs {
+        files: &files,
+        distributions: &distributions,
+        name: "pkg",
+        ..ProjectInputs::default()
+    };
+    assert!(matches!(inputs.find().unwrap_err(), ServiceError::Application(_)));
+}

@@ -157,9 +157,11 @@ impl<'a> ModuleVisitor<'a> {
 
     /// Records a function at the top level, and the reason if a server cannot call it.
     fn factory(&mut self, function: &ast::StmtFunctionDef) {
-        let mut parameters = function.parameters.iter_non_variadic_params();
-        let required = parameters.find(|parameter| parameter.default.is_none());
-        let problem = match required {
+        let parameters = function.parameters.iter_non_variadic_params();
+        let mut needed = parameters.filter(|parameter| parameter.default.is_none());
+        let first = needed.next();
+        let required = usize::from(first.is_some()) + needed.count();
+        let problem = match first {
             Some(parameter) => Some(format!("needs the argument `{}`", parameter.name())),
             None => function.is_async.then(|| "is async, and servers call without await".to_owned()),
         };
@@ -172,7 +174,7 @@ impl<'a> ModuleVisitor<'a> {
         let FunctionVisitor { locals, returned } = body;
         let annotation = function.returns.as_deref().and_then(annotated);
         let line = self.line(function.name.range.start());
-        self.module.functions.insert(name.clone(), Function { returned, locals, annotation, line });
+        self.module.functions.insert(name.clone(), Function { returned, locals, annotation, required, line });
         let Some(problem) = problem else {
             self.module.uncallable.remove(&name);
             return;
