@@ -345,7 +345,9 @@ impl OpenedEnvironment {
 
     /// Returns the distributions in the image, and the others.
     pub(super) fn distributions(&self) -> Distributions {
-        Distributions::new(&self.selected.names, &self.selected.excluded)
+        let planned = self.selected.distributions.iter();
+        let versions = planned.map(|planned| (&planned.name, &planned.version));
+        Distributions::installed(versions, &self.selected.excluded)
     }
 
     /// Finds the application `named` in the distributions of the image.

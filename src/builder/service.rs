@@ -44,7 +44,8 @@ pub(super) struct SettledRecipe {
 
 /// Returns the distributions of a cached plan.
 pub(super) fn distributions_of(facts: &EnvironmentFacts) -> Distributions {
-    Distributions::new(facts.distributions.iter().map(|planned| &planned.name), &facts.excluded)
+    let versions = facts.distributions.iter().map(|planned| (&planned.name, &planned.version));
+    Distributions::installed(versions, &facts.excluded)
 }
 
 impl ServiceInputs<'_> {
@@ -98,6 +99,11 @@ impl ServiceInputs<'_> {
             server: self.recipe.server,
             app: self.recipe.app.as_deref(),
             hints: StartHint::of(self.hints),
+            python_path: self
+                .hints
+                .python_path
+                .as_ref()
+                .map(|(folders, evidence)| (folders.clone(), format!("{}:{}", evidence.file, evidence.line))),
             has_arguments: !self.recipe.cmd.is_empty(),
             gunicorn_address: self
                 .hints
@@ -224,7 +230,8 @@ impl ServiceInputs<'_> {
 fn with_program(recipe: &Recipe, program: &Program) -> Recipe {
     let mut settled = recipe.with_command(&program.command, &program.port_variables);
     for (name, value) in &program.env {
-        settled.env.entry(name.clone()).or_insert_with(|| value.replace("{host}", &recipe.host));
+        let value = || value.replace("{host}", &recipe.host).replace("{workdir}", recipe.workdir.as_str());
+        settled.env.entry(name.clone()).or_insert_with(value);
     }
     if let Some(signal) = program.stop_signal.filter(|_| !recipe.is_stop_signal_set) {
         signal.clone_into(&mut settled.stop_signal);

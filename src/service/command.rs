@@ -74,6 +74,9 @@ pub(crate) fn command(
     let mut words: Vec<String> = Vec::new();
     let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
     match kind {
+        ServerKind::Uvicorn if reads_no_variables(distributions) => {
+            add(&[&program("uvicorn"), "--host", "{host}", "--port", "{port}", "{app}"]);
+        }
         ServerKind::Uvicorn => add(&[&program("uvicorn"), "{app}"]),
         ServerKind::Gunicorn => {
             // The address in a configuration file may be unreachable from outside.
@@ -140,6 +143,11 @@ pub(crate) fn command(
     words
 }
 
+/// Returns true for uvicorn before 0.16, which does not read `UVICORN_…`.
+pub(super) fn reads_no_variables(distributions: &Distributions) -> bool {
+    distributions.has_older("uvicorn", (0, 16))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +187,22 @@ mod tests {
             (S::Daphne, I::Asgi, "a:b", &[], "{venv}/bin/daphne -b {host} -p {port} {app}"),
         ] {
             assert_eq!(with(kind, interface, app, distributions), expected);
+        }
+    }
+
+    #[test]
+    fn an_old_uvicorn_has_options() {
+        let application: Application = "a:b".parse().unwrap();
+        for (version, expected) in [
+            ("0.11.7", "{venv}/bin/uvicorn --host {host} --port {port} {app}"),
+            ("0.15.0", "{venv}/bin/uvicorn --host {host} --port {port} {app}"),
+            ("0.16.0", "{venv}/bin/uvicorn {app}"),
+            ("1.0", "{venv}/bin/uvicorn {app}"),
+        ] {
+            let (name, version) = ("uvicorn".to_owned(), version.to_owned());
+            let distributions = Distributions::installed(std::iter::once((&name, &version)), &[]);
+            let words = command(S::Uvicorn, I::Asgi, &application, &distributions, None);
+            assert_eq!(words.join(" "), expected);
         }
     }
 

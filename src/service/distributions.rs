@@ -1,6 +1,6 @@
 //! [`Distributions`]: the distributions among which a server is chosen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Distributions that others require, as far as they decide the server: a distribution with an extra
 /// or without (`""`), and the required ones.
@@ -27,6 +27,8 @@ const IMPLIED: [(&str, &str, &[&str]); 16] = [
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Distributions {
     included: BTreeSet<String>,
+    /// Versions by name, as far as they are known.
+    versions: BTreeMap<String, String>,
     excluded: BTreeSet<String>,
     is_unknown: bool,
 }
@@ -40,8 +42,28 @@ impl Distributions {
         Self {
             included: included.into_iter().cloned().collect(),
             excluded: excluded.into_iter().cloned().collect(),
-            is_unknown: false,
+            ..Self::default()
         }
+    }
+
+    /// Returns the distributions of an environment, with their versions.
+    pub(crate) fn installed<'a>(
+        included: impl Iterator<Item = (&'a String, &'a String)>,
+        excluded: impl IntoIterator<Item = &'a String>,
+    ) -> Self {
+        let versions: BTreeMap<String, String> =
+            included.map(|(name, version)| (name.clone(), version.clone())).collect();
+        let excluded = excluded.into_iter().cloned().collect();
+        Self { included: versions.keys().cloned().collect(), versions, excluded, is_unknown: false }
+    }
+
+    /// Returns true if the image has an older version of the distribution.
+    pub(crate) fn has_older(&self, name: &str, (major, minor): (u32, u32)) -> bool {
+        self.versions.get(name).is_some_and(|version| {
+            let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
+            let first = parts.next();
+            first.is_some_and(|first| (first, parts.next().unwrap_or_default()) < (major, minor))
+        })
     }
 
     /// Returns distributions of which nothing is known: each one may be there.

@@ -65,7 +65,8 @@ pub(crate) struct Service {
 pub(crate) struct Program {
     /// The words of its command, with placeholders.
     pub(crate) command: Vec<String>,
-    /// Variables of the image that it reads; `{host}` in a value is the address to listen on.
+    /// Variables of the image that it reads; `{host}` in a value is the address to listen on, `{workdir}` the folder
+    /// of the source.
     pub(crate) env: Vec<(String, String)>,
     /// Variables from which it reads its port.
     pub(crate) port_variables: Vec<String>,
@@ -142,6 +143,9 @@ pub(crate) struct ServiceSearch<'a> {
     pub(crate) app: Option<&'a str>,
     /// Commands in the repository, the most credible first.
     pub(crate) hints: Vec<StartHint>,
+    /// Folders of the source from which commands of the repository import, with file and line; empty for the
+    /// root.
+    pub(crate) python_path: Option<(Vec<String>, String)>,
     /// The settings give arguments of the program.
     pub(crate) has_arguments: bool,
     /// The address in a configuration file of gunicorn, with file and line, if it does not follow `PORT`.
@@ -284,7 +288,14 @@ impl ServiceSearch<'_> {
             let _ = write!(reason, ", with an address in place of {place}");
         }
         findings.push(Finding::new("command", command.join(" "), reason));
-        let program = Program { command, ..Program::default() };
+        let mut program = Program { command, ..Program::default() };
+        if kind == ServerKind::Uvicorn
+            && command::reads_no_variables(self.distributions)
+            && !application.directory.is_empty()
+        {
+            let folder = format!("{{workdir}}/{}", application.directory);
+            program.env.push(("PYTHONPATH".to_owned(), folder));
+        }
         Ok(Service { application: Some(application), program, findings })
     }
 
@@ -343,7 +354,24 @@ impl ServiceSearch<'_> {
     }
 
     fn hinted_program(&self) -> Option<Candidate> {
-        self.hints.iter().find_map(|hint| self.program_of_hint(hint))
+        self.hints
+            .iter()
+            .find_map(|hint| self.program_of_hint(hint))
+            .map(|candidate| self.with_python_path(candidate))
+    }
+
+    /// Adds the folders from which the repository's program imports.
+    fn with_python_path(&self, mut candidate: Candidate) -> Candidate {
+        let CandidateStart::Program(program) = &mut candidate.start else { return candidate };
+        let Some((folders, place)) = &self.python_path else { return candidate };
+        let path = |folder: &String| match folder.as_str() {
+            "" => "{workdir}".to_owned(),
+            folder => format!("{{workdir}}/{folder}"),
+        };
+        let value = folders.iter().map(path).collect::<Vec<_>>().join(":");
+        program.env.push(("PYTHONPATH".to_owned(), value.clone()));
+        candidate.findings.push(Finding::new("imports", value, format!("{place}: PYTHONPATH")));
+        candidate
     }
 
     /// Returns the program of a distribution that a command of the repository starts: `mlflow server`.
@@ -351,7 +379,8 @@ impl ServiceSearch<'_> {
         if self.distributions.is_unknown() {
             return None;
         }
-        self.hints.iter().find_map(|hint| self.installed_program_of(hint))
+        let found = self.hints.iter().find_map(|hint| self.installed_program_of(hint));
+        found.map(|candidate| self.with_python_path(candidate))
     }
 
     /// Finds an application by its name, in the source or else in the installed distributions.
@@ -504,10 +533,12 @@ impl ServiceSearch<'_> {
             let run = module.runs.iter().find(|run| module.qualified(&run.function) == "nicegui.ui.run")?;
             let place = format!("{file}:{}: {}", run.line, run.function);
             let program = Program {
+                command: ["{python}", file].map(str::to_owned).to_vec(),
                 // The default of `ui.run`.
                 port: run.port.or(Some(8080)),
                 loopback: run.host.as_deref().is_some_and(is_loopback).then(|| place.clone()),
-                ..Program::of_python(["{python}", file].map(str::to_owned).to_vec())
+                // Its server handles SIGTERM; after SIGINT, `ui.run` ends with a `KeyboardInterrupt`.
+                ..Program::default()
             };
             Some(Candidate::of_program(program, Some(Framework::NiceGui), &place))
         };

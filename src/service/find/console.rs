@@ -16,6 +16,14 @@ use crate::service::server::{Server, is_loopback};
 
 /// The most modules of a program that are read for its options.
 const MOST_MODULES: usize = 40;
+/// Programs with a distribution of another name.
+const OTHER_NAMES: [(&str, &str); 5] = [
+    ("twistd", "twisted"),
+    ("cherryd", "cherrypy"),
+    ("superset", "apache-superset"),
+    ("airflow", "apache-airflow"),
+    ("jupyter", "jupyter-core"),
+];
 /// The usual options for the address to listen on.
 const HOST_OPTIONS: [&str; 3] = ["--host", "--hostname", "--bind"];
 
@@ -83,7 +91,9 @@ impl ServiceSearch<'_> {
         let name = program.rsplit('/').next().unwrap_or(program);
         let rest = with_port(rest);
         let is_unread = rest.iter().any(|word| is_unread(word));
-        if is_unread || Server::of(&hint.words).is_some() || !self.distributions.has(&normalize(name)) {
+        let distribution = OTHER_NAMES.iter().find(|(program, _)| *program == name);
+        let distribution = distribution.map_or_else(|| normalize(name), |(_, name)| (*name).to_owned());
+        if is_unread || Server::of(&hint.words).is_some() || !self.distributions.has(&distribution) {
             return None;
         }
         let command = std::iter::once(format!("{{venv}}/bin/{name}")).chain(rest).collect();
@@ -111,7 +121,7 @@ impl ServiceSearch<'_> {
         };
         let mut hinted = self.hints.iter().filter(is_script).filter_map(|hint| self.program_of_hint(hint));
         if let Some(hinted) = hinted.next() {
-            return Some(hinted);
+            return Some(self.with_python_path(hinted));
         }
         let resolver = Resolver::new(self.sources);
         self.project.script_objects.iter().find_map(|(name, object)| {

@@ -13,6 +13,8 @@ struct ProjectInputs<'a> {
     excluded: &'a [&'a str],
     /// Commands of a Procfile.
     hints: &'a [&'a str],
+    /// The folder in `PYTHONPATH` of a Dockerfile.
+    python_path: Option<&'a str>,
     gunicorn_address: Option<&'a str>,
     gunicorn_application: Option<&'a str>,
     server: Option<ServerName>,
@@ -46,6 +48,7 @@ impl ProjectInputs<'_> {
             server: self.server,
             app: None,
             hints: self.hints.iter().enumerate().map(hint).collect(),
+            python_path: self.python_path.map(|folder| (vec![folder.to_owned()], "Dockerfile:2".to_owned())),
             has_arguments: false,
             gunicorn_address: self.gunicorn_address.map(str::to_owned),
             gunicorn_application: self.gunicorn_application.map(|named| (named.to_owned(), "x".to_owned())),
@@ -223,7 +226,9 @@ fn programs_have_servers_of_their_own() {
         let loopback = service.program.loopback.is_some();
         assert_eq!((service.program.command.join(" ").as_str(), service.program.port), (command, port));
         assert_eq!(loopback, files[0].1 == local, "{command}");
-        let signal = (!command.contains("streamlit")).then_some("SIGINT");
+        // Streamlit and NiceGUI handle SIGTERM.
+        let has_handler = distributions.contains(&"streamlit") || distributions.contains(&"nicegui");
+        let signal = (!has_handler).then_some("SIGINT");
         assert_eq!(service.program.stop_signal, signal, "{command}");
     }
 }
@@ -385,6 +390,16 @@ fn further_evidence_for_the_service() {
     assert_eq!(inputs.command(), "{venv}/bin/mlflow server --port {port}");
     let others = ProjectInputs { distributions: &["other"], hints: &hints, ..ProjectInputs::default() };
     assert!(others.find().is_err());
+    let hints = ["twistd -n web --class=hello.resource"];
+    let inputs = ProjectInputs {
+        distributions: &["twisted"],
+        hints: &hints,
+        python_path: Some("lib"),
+        ..ProjectInputs::default()
+    };
+    let program = inputs.find().unwrap().program;
+    assert_eq!(program.command.join(" "), "{venv}/bin/twistd -n web --class=hello.resource");
+    assert_eq!(program.env, [("PYTHONPATH".to_owned(), "{workdir}/lib".to_owned())]);
     // A module that makes an application for its documentation.
     let docs = "import falcon\ndef make():\n    return falcon.API()\napp = make()\n";
     let files = [("src/pkg/__init__.py", ""), ("src/pkg/doc_helper.py", docs)];

@@ -123,6 +123,8 @@ pub(crate) struct Hints {
     pub(crate) dockerfile: Option<Dockerfile>,
     /// Other Dockerfiles with a command, which are not read, with the command of each that serves.
     pub(crate) other_dockerfiles: Vec<(String, Option<Vec<String>>)>,
+    /// The project's folders in the Dockerfile's `PYTHONPATH`, from the project's root; empty for the root itself.
+    pub(crate) python_path: Option<(Vec<String>, Evidence)>,
     /// Files that other stages of the Dockerfile make for the last one.
     pub(crate) built: Vec<BuiltFiles>,
     /// Variables with a value in `ENV` and `ARG` of the Dockerfile, and in files of platforms.
@@ -329,6 +331,7 @@ impl Hints {
             .base
             .as_ref()
             .and_then(|(base, place)| Some((python_files::image_version(base)?, place.clone())));
+        self.python_path = dockerfile.python_path(root);
         self.commands.extend(commands);
     }
 }

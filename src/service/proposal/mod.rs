@@ -130,6 +130,7 @@ impl ProposalContext<'_> {
         proposer.service();
         proposer.container();
         proposer.processes();
+        proposer.imports();
         for setting in self.of_source {
             let path: Vec<&str> = setting.path.iter().map(String::as_str).collect();
             proposer.set(&path, setting.value.clone(), setting.reason.clone());
@@ -313,6 +314,25 @@ impl<'a> Proposer<'a> {
             }
         }
         self.folders();
+    }
+
+    /// Proposes the folders from which the commands of settings import.
+    fn imports(&mut self) {
+        let Some((folders, evidence)) = &self.hints.python_path else { return };
+        let has = |key: &str| {
+            self.proposal.settings.iter().find(|setting| setting.path.first().is_some_and(|k| k == key))
+        };
+        if has("entrypoint").or_else(|| has("process")).is_none() {
+            return;
+        }
+        let workdir = match has("workdir").map(|setting| &setting.value) {
+            Some(ProposedValue::Text(workdir)) => workdir.trim_end_matches('/').to_owned(),
+            _ => WORKDIR.to_owned(),
+        };
+        let path =
+            |folder: &String| if folder.is_empty() { workdir.clone() } else { format!("{workdir}/{folder}") };
+        let value = folders.iter().map(path).collect::<Vec<_>>().join(":");
+        self.set(&["env", "PYTHONPATH"], ProposedValue::Text(value), place(evidence));
     }
 
     fn folders(&mut self) {

@@ -181,9 +181,25 @@ impl Dockerfile {
 
     /// Returns the project's folder at a path in the image, from the project's root; `None` for the root itself.
     pub(super) fn project_folder(&self, root: &Path, path: &str) -> Option<String> {
+        self.project_path(root, path).filter(|folder| !folder.is_empty())
+    }
+
+    /// Returns the project's folder at a path in the image, from the project's root; empty for the root.
+    fn project_path(&self, root: &Path, path: &str) -> Option<String> {
         let found = self.sources(root, self.stages.len().checked_sub(1)?, path, 0);
-        let folder = found.into_iter().find(|folder| traced_fs::is_dir(root.join(folder)))?;
-        Some(folder).filter(|folder| !folder.is_empty())
+        found.into_iter().find(|folder| traced_fs::is_dir(root.join(folder)))
+    }
+
+    /// Returns the project's folders in the variable `PYTHONPATH`, from the project's root, with its place.
+    pub(super) fn python_path(&self, root: &Path) -> Option<(Vec<String>, Evidence)> {
+        let stage = self.target()?;
+        let (_, value, evidence) = stage.env.iter().rfind(|(name, ..)| name == "PYTHONPATH")?;
+        let mut folders = Vec::new();
+        for part in value.split(':').filter(|part| !part.is_empty() && !part.contains('$')) {
+            let folder = self.project_path(root, &join(Some(&stage.workdir), part));
+            folders.extend(folder.filter(|folder| !folders.contains(folder)));
+        }
+        (!folders.is_empty()).then(|| (folders, evidence.clone()))
     }
 
     /// Writes a word that is the image's path of a project's file from the folder in which the command runs.
