@@ -130,7 +130,14 @@ impl ResolveArguments {
                 let manifest = ManifestText::parse("standard input", bytes).map_err(Failure::failed)?;
                 files.push(ManifestFile { name: "manifest.yaml".into(), manifest });
             } else if path.is_dir() {
-                for file in self.files_of(path)? {
+                let found = self.files_of(path)?;
+                if found.is_empty() {
+                    return Err(Failure::usage(
+                        format!("manifest not found: no file *.yaml, *.yml or *.json in {}", path.display()),
+                        "name a file, or pass -R to read the folders below",
+                    ));
+                }
+                for file in found {
                     let name = file.strip_prefix(path).unwrap_or(&file).to_owned();
                     files.push(read(&file, name)?);
                 }
@@ -189,7 +196,13 @@ impl ResolveArguments {
             builder = builder.settings(settings);
         }
         // An impossible destination is reported before the build.
-        Reference::destination(&builder.image_name()?.to_string()).map_err(Failure::argument)?;
+        let name = builder.image_name()?.to_string();
+        if Reference::destination(&name).is_err() {
+            return Err(Failure::usage(
+                format!("the name `{name}` has no registry"),
+                "pass --repository REGISTRY/PREFIX, or set `name` in [tool.ipo-oci] to REGISTRY/NAME",
+            ));
+        }
         let mut resolved = Vec::new();
         for set in builder.build_processes(terminal)? {
             let reference = Reference::destination(&set.name().to_string()).map_err(Failure::argument)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::document::{YamlMap, YamlNode};
 use super::facts::ProcessUser;
-use super::workload::Workload;
+use super::workload::{PORT_START, ROOT_CAPABILITIES, Workload};
 use super::{Deployment, slug};
 use crate::recipe::WEB;
 use crate::settings::WorkloadKind;
@@ -112,7 +112,18 @@ fn service(workload: &Workload, deployment: &Deployment, published: &mut BTreeSe
     if facts.is_own {
         map = map.set("read_only", true).set("tmpfs", ["/tmp"]);
     }
-    map = map.set("cap_drop", ["ALL"]).set("security_opt", ["no-new-privileges:true"]);
+    map = map.set("cap_drop", ["ALL"]);
+    if workload.begins_as_root() {
+        map = map
+            .note("Decide: a start script that changes owners and its user needs these.")
+            .set_disabled("cap_add", ROOT_CAPABILITIES);
+    }
+    map = map.set("security_opt", ["no-new-privileges:true"]);
+    if workload.has_low_port() {
+        map = map
+            .note("A port below 1024 without a capability; Docker does this by itself.")
+            .set("sysctls", [format!("{PORT_START}=0")]);
+    }
     map = resources(map, workload);
     if let Some(replicas) = workload.replicas.filter(|replicas| *replicas > 1 && !runs_once) {
         map = map.set("scale", replicas);

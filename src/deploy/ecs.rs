@@ -2,7 +2,7 @@
 
 use super::document::YamlMap;
 use super::schedule::Schedule;
-use super::workload::Workload;
+use super::workload::{PORT_START, Workload};
 use super::{DeployError, DeployFile, Deployment};
 use crate::settings::WorkloadKind;
 
@@ -232,6 +232,10 @@ fn container(workload: &Workload) -> YamlMap {
             .set_disabled("ReadonlyRootFilesystem", true);
     }
     map = map.set("LinuxParameters", linux);
+    if workload.has_low_port() {
+        let control = YamlMap::new().set("Namespace", PORT_START).set("Value", "0");
+        map = map.note("A port below 1024 without a capability.").set("SystemControls", vec![control]);
+    }
     map = match &facts.health {
         Some(health) if health.has_secret() => {
             map.note("The health check of the image seems to contain a secret, and is not repeated here.")

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::health::HealthFacts;
 use crate::image::{RuntimeConfig, follows_port};
+use crate::signal_names;
 
 /// The properties of an image that a deployment depends on.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +58,10 @@ impl ImageFacts {
             grace: grace(&command, &env),
             is_own: is_own(&document),
             follows_port: follows_port(env.keys().map(String::as_str), &command),
-            stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
+            stop_signal: config
+                .stop_signal
+                .filter(|signal| !signal.is_empty())
+                .map(|text| signal_name(&text)),
             health,
             command,
         })
@@ -78,6 +82,13 @@ impl ProcessUser {
             (name, Err(_)) => Self::Named(name.to_owned()),
         }
     }
+}
+
+/// Returns the name of a signal, which an image may have as a number; real-time signals stay as written.
+fn signal_name(text: &str) -> String {
+    let number = signal_names::number(text).and_then(|number| usize::try_from(number).ok());
+    let name = number.and_then(|number| signal_names::NAMES.get(number.checked_sub(1)?));
+    name.map_or_else(|| text.to_owned(), |name| format!("SIG{name}"))
 }
 
 /// Moves the port of the server to the front.
@@ -148,6 +159,23 @@ mod tests {
         assert_eq!(grace(json!(["uvicorn", "--timeout-graceful-shutdown=9"]), json!([])), Some(9));
         assert_eq!(grace(json!(["uvicorn"]), json!(["UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN=8"])), Some(8));
         assert_eq!(grace(json!(["gunicorn", "--graceful-timeout"]), json!([])), None);
+    }
+
+    #[test]
+    fn signals_have_names() {
+        for (text, name) in
+            [("3", "SIGQUIT"), ("term", "SIGTERM"), ("SIGINT", "SIGINT"), ("SIGRTMIN+3", "SIGRTMIN+3")]
+        {
+            assert_eq!(signal_name(text), name);
+        }
+    }
+
+    #[test]
+    fn ranges_of_ports_are_not_listed() {
+        let config = json!({ "config": { "ExposedPorts": { "3000-3003/tcp": {}, "80-81": {}, "53/udp": {}, "9-1/tcp": {} } } });
+        let facts = ImageFacts::of(config.to_string().as_bytes()).unwrap();
+        assert_eq!(facts.ports, [80, 3000]);
+        assert_eq!(facts.other_ports, ["3001-3003", "53/udp", "81", "9-1/tcp"]);
     }
 
     #[test]

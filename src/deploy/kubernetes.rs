@@ -14,6 +14,9 @@ const FILE: &str = "kubernetes.yaml";
 /// Instances of a service, so that one can be replaced.
 const SERVICE_REPLICAS: u16 = 2;
 
+/// The port of the service of each process.
+const SERVICE_PORT: u16 = 80;
+
 /// An object of the API.
 struct KubernetesObject {
     /// `deployment-api`.
@@ -147,8 +150,10 @@ fn objects(deployment: &Deployment, workload: &Workload, manifests: &mut Vec<Kub
             if replicas(workload) > 1 && workload.kind == WorkloadKind::Service {
                 add("poddisruptionbudget", disruption_budget(deployment, workload));
             }
-            if !workload.hosts.is_empty() {
-                add("ingress", ingress(deployment, workload));
+            match &deployment.gateway {
+                _ if workload.hosts.is_empty() => {}
+                Some(gateway) => add("httproute", http_route(deployment, workload, gateway)),
+                None => add("ingress", ingress(deployment, workload)),
             }
         }
     }
@@ -287,7 +292,7 @@ fn pod_deployment(deployment: &Deployment, workload: &Workload) -> YamlMap {
 }
 
 fn service(deployment: &Deployment, workload: &Workload) -> YamlMap {
-    let port = YamlMap::new().set("name", "http").set("port", 80).set("targetPort", "http");
+    let port = YamlMap::new().set("name", "http").set("port", SERVICE_PORT).set("targetPort", "http");
     let mut spec = YamlMap::new().set("selector", selector(deployment, workload)).set("ports", vec![port]);
     let more = workload.facts.ports.iter().skip(1).map(ToString::to_string);
     for other in more.chain(workload.facts.other_ports.iter().cloned()) {
@@ -342,11 +347,31 @@ fn ingress(deployment: &Deployment, workload: &Workload) -> YamlMap {
         .note("The certificate: made by cert-manager with an annotation of its issuer, or by hand.")
         .set("secretName", format!("{name}-tls"));
     let spec = YamlMap::new()
-        .note("Decide: the class of the cluster's controller, unless it has a default.")
+        .note("Decide: the class of the cluster's controller, unless it has a default. Clusters with a Gateway need none:")
+        .note("set `gateway` in [tool.ipo-oci.deploy].")
         .set_disabled("ingressClassName", "nginx")
         .set("tls", vec![tls])
         .set("rules", workload.hosts.iter().map(rule).collect::<Vec<_>>());
     object("networking.k8s.io/v1", "Ingress", &name, labels(deployment, workload)).set("spec", spec)
+}
+
+/// Returns the route of the Gateway API, which is a stable API since its version 1.0.
+fn http_route(deployment: &Deployment, workload: &Workload, gateway: &str) -> YamlMap {
+    let name = object_name(deployment, workload);
+    let (namespace, gateway) = gateway.split_once('/').map_or((None, gateway), |(n, g)| (Some(n), g));
+    let mut parent = YamlMap::new().set("name", gateway);
+    if let Some(namespace) = namespace {
+        parent = parent
+            .note("The listener of the Gateway has to allow routes of this namespace: `allowedRoutes`.")
+            .set("namespace", namespace);
+    }
+    let backend = YamlMap::new().set("name", &name).set("port", SERVICE_PORT);
+    let spec = YamlMap::new()
+        .note("The Gateway has the certificates.")
+        .set("parentRefs", vec![parent])
+        .set("hostnames", workload.hosts.clone())
+        .set("rules", vec![YamlMap::new().set("backendRefs", vec![backend])]);
+    object("gateway.networking.k8s.io/v1", "HTTPRoute", &name, labels(deployment, workload)).set("spec", spec)
 }
 
 /// Returns the policies: no incoming connection but to the ports of services.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use crate::error::Advice;
 use crate::printable;
@@ -135,7 +135,7 @@ impl ManifestText {
             Ok(found) => found,
             Err(_) if text.contains("{{") => values_of_lines(&text),
             Err(error) => {
-                let (line, reason) = (error.marker().line(), error.info().to_owned());
+                let (line, reason) = (error.marker().line(), error.kind().to_string());
                 return Err(ManifestError::Yaml { file, line, reason });
             }
         };
@@ -253,6 +253,10 @@ mod tests {
                 "# ipo://no\nb: see ipo://no\nc: |\n  echo ipo://no\n",
             ),
             ("- image:\n    ipo://api\n", "- image:\n    <ipo://api>\n"),
+            // A closing bracket, a quoted scalar and a comment with little indentation, as PyYAML and Go accept them.
+            ("a: [\n  ipo://api,\n]\nb: {\n}\n", "a: [\n  <ipo://api>,\n]\nb: {\n}\n"),
+            ("a:\n  b: [ 'x',\n  ipo://api ]\n", "a:\n  b: [ 'x',\n  <ipo://api> ]\n"),
+            ("a: \"x\ny\"\nb: ipo://api\n", "a: \"x\ny\"\nb: <ipo://api>\n"),
             ("", ""),
         ] {
             assert_eq!(resolved(text).as_deref(), Ok(expected), "{text}");

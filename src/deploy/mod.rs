@@ -124,6 +124,8 @@ pub struct Deployment {
     name: String,
     /// The processes: `web`, then by name.
     workloads: Vec<Workload>,
+    /// Gateway of Kubernetes: `NAME` or `NAMESPACE/NAME`.
+    gateway: Option<String>,
 }
 
 impl<'a> DeployedImage<'a> {
@@ -162,7 +164,7 @@ impl Deployment {
             .iter()
             .map(|image| Workload::of(image, settings, options.pinning))
             .collect::<Result<_, _>>()?;
-        Ok(Self { name: label(first), workloads })
+        Ok(Self { name: label(first), workloads, gateway: settings.gateway.clone() })
     }
 
     /// Writes the files of a target.

@@ -19,6 +19,12 @@ pub(super) fn check(settings: &DeployTable) -> Result<(), DeployError> {
     let empty = Vec::new();
     check_table("deploy", &settings.env, &empty, settings.secrets.as_ref(), settings.secret_files.as_ref())?;
     check_hosts("deploy.hosts", &names(settings.hosts.as_ref()))?;
+    if let Some(gateway) = &settings.gateway
+        && !is_gateway(gateway)
+    {
+        let help = "write the name of the object, or NAMESPACE/NAME, such as gateways/public";
+        return Err(value("deploy.gateway", gateway, "no name of a Gateway", help));
+    }
     for file in names(settings.env_files.as_ref()) {
         if file.is_empty() || file.contains(char::is_control) {
             return Err(value("deploy.env-files", &file, "no path", "name a file, such as .env"));
@@ -101,16 +107,29 @@ fn check_value(name: &str, text: &str) -> Result<(), DeployError> {
     Ok(())
 }
 
+/// Returns true for a label of DNS (RFC 1123).
+fn is_label(label: &str) -> bool {
+    !label.is_empty()
+        && label.len() <= 63
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+fn is_gateway(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((namespace, name)) => is_label(namespace) && is_subdomain(name),
+        None => is_subdomain(text),
+    }
+}
+
 fn check_hosts(key: &str, hosts: &[String]) -> Result<(), DeployError> {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
     for host in hosts {
-        if host.len() > 253 || !host.split('.').all(is_label) {
+        if !is_subdomain(host) {
             let help = "write a name in lower case without scheme, port and path, such as api.example.com";
             return Err(value(key, host, "no host name", help));
         }
@@ -164,6 +183,7 @@ mod tests {
             "env.PASSWORD_FILE = '/run/secrets/password'",
             "env.LOG = 'info'\nsecrets = ['DB_PASSWORD']\nsecret-files = ['tls.key']\nhosts = ['api.example.com']",
             "process.report.schedule = '*/5 0-6 * jan mon,tue'",
+            "gateway = 'gateways/public.example'",
         ] {
             assert_eq!(checked(text), Ok(()), "{text}");
         }
@@ -179,6 +199,8 @@ mod tests {
             ("secrets = ['1A']", "invalid deploy.secrets `1A`"),
             ("secret-files = ['../x']", "invalid deploy.secret-files `../x`"),
             ("hosts = ['https://x']", "invalid deploy.hosts"),
+            ("gateway = 'a/b/c'", "invalid deploy.gateway `a/b/c`: no name of a Gateway"),
+            ("gateway = 'Public'", "invalid deploy.gateway `Public`"),
             ("process.r.schedule = 'daily'", "no five fields of a crontab"),
             ("process.r.schedule = '0 4 * * $(x)'", "no five fields of a crontab"),
         ] {

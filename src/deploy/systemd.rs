@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::document::{comment, one_line};
 use super::facts::ProcessUser;
 use super::schedule::Schedule;
-use super::workload::Workload;
+use super::workload::{PORT_START, ROOT_CAPABILITIES, Workload};
 use super::{DeployFile, Deployment, slug};
 use crate::recipe::WEB;
 use crate::settings::WorkloadKind;
@@ -121,6 +121,14 @@ fn container(deployment: &Deployment, workload: &Workload, published: &mut BTree
         unit.note("User=1000");
     }
     unit.set("DropCapability", "all");
+    if workload.begins_as_root() {
+        unit.note("Decide: a start script that changes owners and its user needs these.");
+        unit.note(&format!("AddCapability={}", ROOT_CAPABILITIES.join(" ")));
+    }
+    if workload.has_low_port() {
+        unit.note("A port below 1024 without a capability.");
+        unit.set("PodmanArgs", &format!("--sysctl={PORT_START}=0"));
+    }
     unit.set("NoNewPrivileges", "true");
     health(&mut unit, workload);
     resources(&mut unit, workload);

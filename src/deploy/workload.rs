@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::ImageFacts;
+use super::facts::{ImageFacts, ProcessUser};
 use super::settings::{names, value};
 use super::{DeployError, DeployedImage, Pinning};
 use crate::recipe::WEB;
@@ -16,6 +16,13 @@ const GRACE_MARGIN: u32 = 2;
 const DEFAULT_STOP: u32 = 10;
 /// Seconds in which a worker can end a task.
 const WORKER_STOP: u32 = 30;
+
+/// The first port that needs no privilege, unless the network namespace says otherwise.
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+/// The variable of Linux that says otherwise, which applies to the network namespace of the container.
+pub(super) const PORT_START: &str = "net.ipv4.ip_unprivileged_port_start";
+/// Capabilities of start scripts that change the owners of files, and then their own user.
+pub(super) const ROOT_CAPABILITIES: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"];
 
 /// A process of a deployment.
 #[derive(Debug, Clone)]
@@ -113,6 +120,16 @@ impl Workload {
     /// Returns the port of a service.
     pub(super) fn port(&self) -> Option<u16> {
         (self.kind == WorkloadKind::Service).then(|| self.facts.port()).flatten()
+    }
+
+    /// Returns true if the port needs a privilege of Linux or a lower `net.ipv4.ip_unprivileged_port_start`.
+    pub(super) fn has_low_port(&self) -> bool {
+        self.port().is_some_and(|port| port < FIRST_UNPRIVILEGED_PORT)
+    }
+
+    /// Returns true for an image of another builder whose process begins as root, and may change its user.
+    pub(super) fn begins_as_root(&self) -> bool {
+        self.facts.user == ProcessUser::Root && !self.facts.is_own
     }
 }
 

@@ -74,12 +74,24 @@ impl RuntimeConfig {
         pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    /// Returns the exposed TCP ports, in ascending order, and those of other protocols as written: `53/udp`.
+    /// Returns the exposed TCP ports, in ascending order, and others as written: those of other protocols (`53/udp`), and
+    /// the rest of a range (`3001-3003`), which buildah writes.
     pub(crate) fn ports(&self) -> (Vec<u16>, Vec<String>) {
         let (mut ports, mut others) = (Vec::new(), Vec::new());
         for text in self.exposed_ports.iter().flat_map(BTreeMap::keys) {
             match text.split_once('/').unwrap_or((text, "tcp")) {
-                (port, "tcp") => ports.extend(port.parse::<u16>().ok()),
+                (port, "tcp") => {
+                    match port.split_once('-').map(|(first, last)| (first.parse(), last.parse())) {
+                        None => ports.extend(port.parse::<u16>().ok()),
+                        Some((Ok(first), Ok(last))) if first < last => {
+                            ports.push(first);
+                            let rest =
+                                if first + 1 == last { String::new() } else { format!("{}-", first + 1) };
+                            others.push(format!("{rest}{last}"));
+                        }
+                        Some(_) => others.push(text.clone()),
+                    }
+                }
                 _ => others.push(text.clone()),
             }
         }

@@ -37,6 +37,8 @@ declare! {
     env_files: Option<List> = "env-files", Deploy, form("list of paths"), default("`[]`");
     /// Host names of `web`.
     hosts: Option<List> = "hosts", Deploy, form("list of host names"), default("`[]`");
+    /// Gateway of a Kubernetes cluster that routes `hosts`.
+    gateway: Option<String> = "gateway", Deploy, form("`NAME` or `NAMESPACE/NAME`"), default("an Ingress");
     /// Time from the stop signal to the kill.
     stop_timeout: Option<Seconds> = "stop-timeout", Deploy,
         default("2 s more than the server's graceful timeout; workers: `30s`");

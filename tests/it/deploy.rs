@@ -120,8 +120,17 @@ fn an_image_of_another_builder_has_comments() {
                 "Not built by ipo-oci",
                 "also exposes 53/udp",
                 "127.0.0.1:80:80",
+                "# cap_add: [CHOWN,",
+                "sysctls: [\"net.ipv4.ip_unprivileged_port_start=0\"]",
             ],
             vec!["read_only: true\n"],
+        ),
+        (
+            serde_json::json!({ "Cmd": ["x"], "User": "1001:0", "StopSignal": "SIGQUIT",
+                "ExposedPorts": { "3000-3003/tcp": {} }, "Volumes": { "/data": {}, "/etc/conf d": {} },
+                "Healthcheck": { "Test": ["NONE"] } }),
+            vec!["127.0.0.1:3000:3000", "also exposes 3001-3003", "data:/data", "\"etc-conf-d:/etc/conf d\""],
+            vec!["cap_add", "sysctls", "runs as root"],
         ),
         (
             serde_json::json!({ "Cmd": ["x"], "User": "app", "ExposedPorts": { "5000/tcp": {} },
@@ -309,6 +318,7 @@ fn kubernetes_objects_follow_the_images() {
     assert!(worker.get("ports").is_none() && worker.get("livenessProbe").is_none(), "{worker:#}");
     assert_eq!(objects_of(&objects, "Service").len(), 2);
     assert_eq!(objects_of(&objects, "Ingress")[0]["spec"]["rules"][0]["host"], "shop.example.com");
+    assert!(objects_of(&objects, "HTTPRoute").is_empty());
     assert_eq!(objects_of(&objects, "HorizontalPodAutoscaler")[0]["spec"]["maxReplicas"], 6);
     assert_eq!(crons[0]["spec"]["schedule"], "0 4 * * *");
     // A change of the release is another job.
@@ -346,6 +356,36 @@ fn a_base_of_kustomize_has_the_same_objects() {
     assert_eq!(objects, yaml(plain.text()));
     let outcome = deploy(&project, &["compose", "--kustomize", to]).exits_with(2);
     assert!(outcome.stderr.contains("name kubernetes"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_gateway_takes_the_place_of_an_ingress() {
+    for (gateway, parent) in [
+        ("public", serde_json::json!({ "name": "public" })),
+        ("gateways/public", serde_json::json!({ "name": "public", "namespace": "gateways" })),
+    ] {
+        let settings = "[tool.ipo-oci.deploy]\nhosts = [\"shop.example.com\", \"example.com\"]\n";
+        let project = project(&format!("{settings}gateway = \"{gateway}\"\n"));
+        let text = deploy(&project, &["kubernetes", "-t", "ghcr.io/team/shop:2"]).success();
+        let objects = yaml(text.text());
+        assert!(objects_of(&objects, "Ingress").is_empty());
+        let [route] = objects_of(&objects, "HTTPRoute")[..] else { panic!("{}", text.text()) };
+        assert_eq!(route["apiVersion"], "gateway.networking.k8s.io/v1");
+        // The schema is that of a custom resource, which no package has.
+        assert_eq!(
+            route["spec"],
+            serde_json::json!({
+                "parentRefs": [parent],
+                "hostnames": ["example.com", "shop.example.com"],
+                "rules": [{ "backendRefs": [{ "name": "shop", "port": 80 }] }],
+            })
+        );
+        let service = objects_of(&objects, "Service")[0];
+        assert_eq!(
+            (&service["metadata"]["name"], &service["spec"]["ports"][0]["port"]),
+            (&"shop".into(), &80.into())
+        );
+    }
 }
 
 #[test]

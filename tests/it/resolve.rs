@@ -99,7 +99,7 @@ fn wrong_manifests_and_projects_are_named() {
             vec!["process `workr` not found", "worker"],
         ),
         // The project names no registry.
-        ("a: ipo://project\n", vec![], 2, vec!["tiny:latest"]),
+        ("a: ipo://project\n", vec![], 2, vec!["`tiny:latest` has no registry", "--repository"]),
     ] {
         write(text);
         let outcome = resolve(&project, &[&["-f", "wrong.yaml", "--no-push"], &arguments[..]].concat())
@@ -110,6 +110,9 @@ fn wrong_manifests_and_projects_are_named() {
         assert_eq!(outcome.text(), "");
     }
     resolve(&project, &["-f", "missing.yaml"]).exits_with(1);
+    fs_err::create_dir(project.beside("empty")).expect("a folder");
+    let outcome = resolve(&project, &["-f", "empty"]).exits_with(2);
+    assert!(outcome.stderr.contains("manifest not found"), "{}", outcome.stderr);
 }
 
 #[cfg(feature = "registry")]

@@ -7,7 +7,7 @@ use crate::deploy::Deployment;
 use crate::deploy::document::YamlMap;
 use crate::deploy::facts::ProcessUser;
 use crate::deploy::health::{HealthFacts, Probe};
-use crate::deploy::workload::Workload;
+use crate::deploy::workload::{PORT_START, ROOT_CAPABILITIES, Workload};
 use crate::digest::Digest;
 use crate::recipe::WEB;
 use crate::settings::WorkloadKind;
@@ -81,6 +81,10 @@ fn pod_security(workload: &Workload) -> YamlMap {
                 .set_disabled("runAsNonRoot", true);
         }
     }
+    if workload.has_low_port() {
+        let sysctl = YamlMap::new().set("name", PORT_START).set("value", "0");
+        map = map.note("A port below 1024 without a capability.").set("sysctls", vec![sysctl]);
+    }
     map.set("seccompProfile", YamlMap::new().set("type", "RuntimeDefault"))
 }
 
@@ -112,7 +116,13 @@ fn container(deployment: &Deployment, workload: &Workload) -> YamlMap {
             .note("Not built by ipo-oci: enable if the process writes to no folder but /tmp.")
             .set_disabled("readOnlyRootFilesystem", true)
     };
-    let security = security.set("capabilities", YamlMap::new().set("drop", ["ALL"]));
+    let mut capabilities = YamlMap::new().set("drop", ["ALL"]);
+    if workload.begins_as_root() {
+        capabilities = capabilities
+            .note("Decide: a start script that changes owners and its user needs these; `restricted` refuses them.")
+            .set_disabled("add", ROOT_CAPABILITIES);
+    }
+    let security = security.set("capabilities", capabilities);
     map = map.set("securityContext", security);
     map = probes(map, workload);
     if workload.kind == WorkloadKind::Service {
