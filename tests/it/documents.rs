@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::images::image_for;
 use crate::support::registry::{Kind, Registry};
-use crate::support::{Outcome, Project, Venv, binary, clean_environment, copy_folder, requires, run};
+use crate::support::{Outcome, Project, Venv, base, binary, clean_environment, copy_folder, requires, run};
+use ipo_oci::store;
 use test_macros::test;
 
 /// A command of a document.
@@ -178,25 +180,65 @@ fn every_command_is_accepted() {
     assert!(count > 200, "{count} commands");
 }
 
-/// A machine with a registry, on which the commands of a page run. The hosts of references in the page are the registry.
+/// A machine with a registry, on which the commands of a page run. The hosts of references in the page are the registry,
+/// which is the mirror of Docker Hub as well.
 struct Machine {
     registry: Registry,
     project: Project,
+    venv: Venv,
 }
+
+/// The hosts of registries in pages.
+const HOSTS: [&str; 5] =
+    ["ghcr.io", "registry.example", "registry.internal", "mirror.internal", "localhost:5000"];
+/// The name of the base in pages, and the registry's name of Docker Hub's image.
+const BASE: &str = "python:3.12-slim-bookworm";
+const PUBLISHED_BASE: &str = "ghcr.io/library/python:3.12-slim-bookworm";
 
 impl Machine {
     fn new() -> Self {
+        Self::with(Venv::pip())
+    }
+
+    fn with(venv: Venv) -> Self {
         for program in ["docker-registry", "jq"] {
             requires(program);
         }
-        Self { registry: Registry::start(Kind::Anonymous), project: Project::example() }
+        Self { registry: Registry::start(Kind::Anonymous), project: Project::example(), venv }
+    }
+
+    /// Returns a machine whose project has a base: a Debian, under the name of the base in pages.
+    fn with_base() -> Self {
+        let machine = Self::with(Venv::of_the_system());
+        let folder = machine.project.path();
+        let debian = base::debian_images().display();
+        machine
+            .shell(folder, &format!("ipo-oci copy oci:{debian}:bookworm docker://{PUBLISHED_BASE}"))
+            .success();
+        let settings = format!("[tool.ipo-oci]\nbase = \"{BASE}\"");
+        let metadata =
+            machine.project.read("pyproject.toml").replace("[tool.ipo-oci]\n", &format!("{settings}\n"));
+        // A Debian is larger than the example.
+        machine.project.write("pyproject.toml", &metadata.replace("max-size = \"120MB\"\n", ""));
+        machine.shell(folder, "ipo-oci lock").success();
+        machine
+    }
+
+    /// Stores an image without a program, for an architecture.
+    fn store(&self, architecture: &str, reference: &str) {
+        let layout = self.project.beside(architecture);
+        let destination = format!("oci:{}", layout.display()).parse().expect("a destination");
+        let name = "image:1".parse().expect("a name");
+        store::write_image(&image_for(architecture), &destination, &name, "").expect("stored");
+        self.shell(self.project.path(), &format!("ipo-oci copy {destination} {reference}")).success();
     }
 
     /// Runs a command in a folder.
     fn shell(&self, folder: &Path, text: &str) -> Outcome {
         let host = self.registry.host();
-        let text =
-            text.replace("ghcr.io/", &format!("{host}/")).replace("registry.example/", &format!("{host}/"));
+        let text = HOSTS
+            .iter()
+            .fold(text.to_owned(), |text, name| text.replace(&format!("{name}/"), &format!("{host}/")));
         let mut command = Command::new("sh");
         clean_environment(&mut command);
         let programs = binary().parent().expect("a folder").display().to_string();
@@ -204,8 +246,9 @@ impl Machine {
         command.args(["-ec", &text]).current_dir(folder).env("PATH", path);
         command
             .env("IPO_OCI_CACHE_DIR", self.project.beside("cache"))
-            .env("IPO_OCI_INSECURE_REGISTRY", &host);
-        command.env("VIRTUAL_ENV", Venv::pip().path());
+            .env("IPO_OCI_INSECURE_REGISTRY", &host)
+            .env("IPO_OCI_REGISTRY_MIRROR", format!("docker.io={host}"));
+        command.env("VIRTUAL_ENV", self.venv.path());
         command.env("REGISTRY", &host).env("VERSION", "1").env("HOME", self.project.path());
         run(command.env_remove("DOCKER_CONFIG"))
     }
@@ -257,6 +300,76 @@ fn the_commands_of_the_pages_about_checks_sizes_and_the_cache_run() {
 #[test]
 fn the_commands_of_the_page_about_deployment_run() {
     run_in_example("docs/deploy.md", &["ghcr.io/team/other:1.4"]);
+}
+
+#[test]
+fn the_commands_of_the_pages_about_verification_and_differences_run() {
+    let machine = Machine::new();
+    let folder = machine.project.path();
+    machine.shell(folder, "ipo-oci build -t agencyos:3.0.0").success();
+    for name in ["api:3.0.0", "api:main", "hello:1"] {
+        machine.shell(folder, &format!("ipo-oci copy oci:dist/image ghcr.io/team/{name}")).success();
+    }
+    machine.store("arm64", "ghcr.io/library/python:3.13-slim");
+    machine.run_page(folder, "docs/verify.md", |_| true);
+
+    for (name, version) in [("old", "3.13.1"), ("new", "3.13.2")] {
+        machine.project.write("app/version.py", version);
+        machine.shell(folder, &format!("ipo-oci build -o oci:{name}")).success();
+        machine
+            .shell(folder, &format!("ipo-oci copy oci:{name} ghcr.io/library/python:{version}-slim"))
+            .success();
+    }
+    machine.run_page(folder, "docs/diff.md", |_| true);
+    let comment = machine.project.read("comment.md");
+    assert!(comment.contains("/team/api:main"), "{comment}");
+}
+
+#[test]
+fn the_commands_of_the_page_about_tests_run() {
+    let machine = Machine::new();
+    let folder = machine.project.path();
+    let worker = "import signal, threading\nstopped = threading.Event()\n\
+                  signal.signal(signal.SIGTERM, lambda *_: stopped.set())\nstopped.wait()\n";
+    machine.project.write("app/worker.py", worker);
+    let metadata = machine.project.read("pyproject.toml");
+    let process = "[tool.ipo-oci.process.worker]\ncommand = [\"{python}\", \"-m\", \"app.worker\"]\n";
+    machine.project.write("pyproject.toml", &format!("{metadata}\n{process}"));
+    machine.project.write(".env", "AGENCYOS_LOG_LEVEL=WARNING\n");
+    machine.shell(folder, "ipo-oci build").success();
+    machine.shell(folder, "ipo-oci copy oci:dist/image ghcr.io/library/python:3.13-slim").success();
+    machine.run_page(folder, "docs/test.md", |_| true);
+    assert!(machine.project.read("test.xml").contains("<testcase"), "{}", machine.project.read("test.xml"));
+}
+
+#[test]
+fn the_commands_of_the_page_about_bases_run() {
+    let machine = Machine::with_base();
+    let folder = machine.project.path();
+    machine.shell(folder, "ipo-oci build --push -t ghcr.io/team/hello:1.2").success();
+    let archive = fs_err::File::create(folder.join("debian.tar.gz")).expect("a file");
+    let (archive, _) = archive.into_parts();
+    run(Command::new("gzip").args(["-1", "--stdout"]).arg(base::debian()).stdout(archive)).success();
+    machine.run_page(folder, "docs/bases.md", |_| true);
+}
+
+#[test]
+fn the_commands_of_the_page_about_registries_run() {
+    let machine = Machine::with_base();
+    let folder = machine.project.path();
+    for name in ["agencyos:3.0.0", "agencyos:deb"] {
+        machine.shell(folder, &format!("ipo-oci build -t {name}")).success();
+    }
+    machine.shell(folder, "ipo-oci copy oci:dist/image:3.0.0 ghcr.io/team/hello:1").success();
+    machine
+        .shell(folder, &format!("ipo-oci copy {PUBLISHED_BASE} ghcr.io/dockerhub/library/{BASE}"))
+        .success();
+    for architecture in ["amd64", "arm64"] {
+        machine.store(architecture, &format!("oci:{architecture}/image"));
+    }
+    let authority = Registry::start(Kind::Tls);
+    fs_err::copy(authority.folder.path().join("ca.pem"), folder.join("ca.pem")).expect("a copy");
+    machine.run_page(folder, "docs/registries.md", |_| true);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The test runner: libtest's command line and output, with tests ignored at run time if a tool is
-//! missing.
+//! missing, and a list of the slowest tests after a run of many.
 
 use std::any::Any;
+use std::num::NonZero;
 use std::panic;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -20,6 +23,11 @@ pub(crate) struct Test {
 
 inventory::collect!(Test);
 
+/// The times of the tests that ended.
+static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+/// The number of slowest tests in the list; a run of fewer tests has none.
+const SLOWEST: usize = 40;
+
 /// The panic payload of [`skip`]: the reason.
 struct Skipped(String);
 
@@ -32,7 +40,10 @@ pub(crate) fn skip(reason: &str) -> ! {
 
 /// Runs the tests selected on the command line.
 pub(crate) fn run() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // A third of a test's time is waiting: for engines, registries and health checks.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(processors + processors.div_ceil(2));
     let everything = arguments.ignored || arguments.include_ignored;
     let trials = inventory::iter::<Test>().map(|test| {
         let name = match test.module.split_once("::") {
@@ -47,13 +58,32 @@ pub(crate) fn run() -> ExitCode {
         })
         .with_ignored_flag(flagged)
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let code = libtest_mimic::run(&arguments, trials.collect()).exit_code();
+    print_slowest();
+    code
+}
+
+fn print_slowest() {
+    let mut times = std::mem::take(&mut *TIMES.lock().unwrap_or_else(PoisonError::into_inner));
+    if times.len() <= SLOWEST {
+        return;
+    }
+    times.sort_by(|one, other| other.cmp(one));
+    println!("the slowest tests:");
+    for (time, name) in &times[..SLOWEST] {
+        println!("  {:6.1} s  {name}", time.as_secs_f64());
+    }
+    println!();
 }
 
 /// Runs a test on a thread of its own, since a test may drop capabilities of its thread.
 fn complete(name: String, run: fn()) -> Result<Completion, Failed> {
-    let thread = std::thread::Builder::new().name(name).spawn(run).map_err(|error| error.to_string())?;
-    match thread.join() {
+    let begin = Instant::now();
+    let thread =
+        std::thread::Builder::new().name(name.clone()).spawn(run).map_err(|error| error.to_string())?;
+    let joined = thread.join();
+    TIMES.lock().unwrap_or_else(PoisonError::into_inner).push((begin.elapsed(), name));
+    match joined {
         Ok(()) => Ok(Completion::Completed),
         Err(payload) => match payload.downcast::<Skipped>() {
             Ok(skipped) => Ok(Completion::ignored_with(skipped.0)),
