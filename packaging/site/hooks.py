@@ -25,6 +25,8 @@ def on_config(config):
 def on_files(files, config):
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
+    style = pathlib.Path(__file__).with_name("extra.css").read_text()
+    files.append(File.generated(config, "extra.css", content=style))
     for recipe in sorted((ROOT / "layers").glob("*.toml")):
         files.append(File.generated(config, f"layers/{recipe.name}", content=recipe.read_text()))
     return files
