@@ -15,15 +15,44 @@ use crate::python::normalize;
 use crate::python::requirements::closure::{DeclaredDependencies, read_pyproject};
 use crate::python::requirements::declaration::DependencySelection;
 use crate::python::requirements::pyproject::Build;
+use crate::recipe::Recipe;
+use crate::service::dependencies::{OptionalServer, further_requirements};
 use crate::service::hints::command::{CommandKind, kind};
-use crate::service::hints::{CommandHint, HintRole};
+use crate::service::hints::{CommandHint, HintRole, Hints};
 use crate::service::processes::{self, ProposedProcess};
 use crate::service::proposal::static_files::{self, StaticFiles};
-use crate::service::{Distributions, ProposedSetting, with_implied};
+use crate::service::{Distributions, ProposedSetting, ProposedValue, with_implied};
 use crate::traced_fs;
 
 /// The largest lock file read, in bytes.
 const LOCK_LIMIT: u64 = 32 << 20;
+
+/// Returns the settings for distributions that the Dockerfile installs beside the project's dependencies,
+/// with those for the optional `part` that a build selects without settings.
+fn further_dependencies(
+    hints: &Hints,
+    recipe: &Recipe,
+    part: Option<&OptionalServer>,
+    included: &BTreeSet<String>,
+) -> Vec<ProposedSetting> {
+    let is_open = !recipe.is_selection_set && !included.is_empty();
+    let Some(dockerfile) = hints.dockerfile.as_ref().filter(|_| is_open) else { return Vec::new() };
+    let further = further_requirements(dockerfile, &|name| included.contains(name));
+    let Some((mut requirements, line)) = further else { return Vec::new() };
+    let mut settings = Vec::new();
+    if let Some(part) = part {
+        match part.key_and_values() {
+            ("with", values) => drop(requirements.splice(0..0, values)),
+            (key, values) => {
+                let reason = format!("{} of the {part}", part.server);
+                settings.push(ProposedSetting::new(&[key], ProposedValue::List(values), reason));
+            }
+        }
+    }
+    let reason = format!("{}:{line}: {}", dockerfile.file, requirements.join(", "));
+    settings.push(ProposedSetting::new(&["with"], ProposedValue::List(requirements), reason));
+    settings
+}
 
 /// The service of a project, as far as it can be found.
 #[derive(Debug)]
@@ -104,6 +133,12 @@ impl Builder {
         });
         findings.extend(processes.iter().map(ProposedProcess::finding));
         let mut proposed: Vec<ProposedSetting> = processes.iter().map(ProposedProcess::setting).collect();
+        let further = further_dependencies(hints, &recipe, selected.part.as_ref(), &included);
+        findings.extend(further.iter().filter(|setting| setting.path == ["with"]).map(|setting| {
+            let evidence = format!("{}; not installed: ipo-oci init writes with", setting.reason);
+            Finding::new("dependencies", "distributions of the Dockerfile", evidence)
+        }));
+        proposed.extend(further);
         let mut open = Vec::new();
         if recipe.prepare.is_empty() {
             match static_files::propose(&ListedSource(&listing), hints, &has) {

@@ -12,7 +12,7 @@ use crate::service::{Proposal, ProposalContext, ProposedSetting, ProposedValue, 
 use crate::traced_fs;
 
 /// The settings that start a service.
-const SERVICE_KEYS: [&str; 3] = ["app", "entrypoint", "with"];
+const SERVICE_KEYS: [&str; 2] = ["app", "entrypoint"];
 
 impl Builder {
     /// Proposes settings for the project, with `dockerfile` in place of its own.
@@ -39,11 +39,15 @@ impl Builder {
         }
         .propose();
         proposal.open.extend(open);
-        proposal.settings.splice(0..0, error.as_ref().and_then(missing_server));
+        let server = error.as_ref().and_then(missing_server);
+        let has_server = server.is_some();
+        if let Some(server) = server {
+            add_requirement(&mut proposal.settings, server);
+        }
         let is_service = |setting: &ProposedSetting| {
             setting.path.first().is_some_and(|key| SERVICE_KEYS.contains(&key.as_str()))
         };
-        if let Some(error) = error.filter(|_| !proposal.settings.iter().any(is_service)) {
+        if let Some(error) = error.filter(|_| !has_server && !proposal.settings.iter().any(is_service)) {
             let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
             proposal.open.insert(0, format!("{error}{help}"));
         }
@@ -71,6 +75,20 @@ impl Builder {
         let is_missing = self.project.name.is_empty() && self.project.settings.name.is_none();
         let reason = format!("the folder's name; without it, the image is named `{UNNAMED}`");
         (is_name && is_missing).then(|| ProposedSetting::new(&["name"], ProposedValue::Text(folder), reason))
+    }
+}
+
+/// Adds a setting of requirements to another one with the same key, or at the beginning.
+fn add_requirement(settings: &mut Vec<ProposedSetting>, added: ProposedSetting) {
+    match (settings.iter_mut().find(|setting| setting.path == added.path), added) {
+        (
+            Some(ProposedSetting { value: ProposedValue::List(known), reason, .. }),
+            ProposedSetting { value: ProposedValue::List(more), reason: another, .. },
+        ) => {
+            known.splice(0..0, more);
+            *reason = format!("{reason}; {another}");
+        }
+        (_, added) => settings.insert(0, added),
     }
 }
 

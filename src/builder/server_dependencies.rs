@@ -41,7 +41,7 @@ impl Builder {
             found.retain(|part| venv.distribution(part.server).is_some());
         }
         let Some(part) = usual(&found, hints.dockerfile.as_ref()) else {
-            return SelectedServer { warning: None, advised };
+            return SelectedServer { advised, ..SelectedServer::default() };
         };
         for recipe in std::iter::once(recipe).chain(others) {
             let mut selection = recipe.dependencies();
@@ -51,7 +51,7 @@ impl Builder {
         let message = format!("included: it has {}, and no other dependency is a server", part.server);
         let help = format!("write {} to [tool.ipo-oci], or another selection", part.setting());
         let warning = Warning::new(part.to_string(), message).with_help(help);
-        SelectedServer { warning: Some(warning), advised: None }
+        SelectedServer { warning: Some(warning), part: Some(part.clone()), advised: None }
     }
 }
 
@@ -60,6 +60,8 @@ impl Builder {
 pub(super) struct SelectedServer {
     /// A warning about selected ones.
     pub(super) warning: Option<Warning>,
+    /// The selected ones.
+    pub(super) part: Option<OptionalServer>,
     /// The first ones that could be selected.
     advised: Option<OptionalServer>,
 }

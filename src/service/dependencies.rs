@@ -78,6 +78,56 @@ const INSTALLERS: [&str; 12] = [
     "pipenv sync",
 ];
 
+/// Options of `pip install` with a value.
+const WITH_VALUE: [&str; 16] = [
+    "-r",
+    "--requirement",
+    "-c",
+    "--constraint",
+    "-e",
+    "--editable",
+    "-i",
+    "--index-url",
+    "--extra-index-url",
+    "-f",
+    "--find-links",
+    "-t",
+    "--target",
+    "--prefix",
+    "--trusted-host",
+    "--python",
+];
+
+/// Distributions that install, build or test others.
+const TOOLS: [&str; 26] = [
+    "pip",
+    "setuptools",
+    "wheel",
+    "uv",
+    "poetry",
+    "poetry-core",
+    "pipenv",
+    "pdm",
+    "hatch",
+    "hatchling",
+    "flit",
+    "virtualenv",
+    "build",
+    "pip-tools",
+    "tox",
+    "nox",
+    "twine",
+    "pytest",
+    "coverage",
+    "black",
+    "ruff",
+    "flake8",
+    "mypy",
+    "pre-commit",
+    "debugpy",
+    "yq",
+];
+
 /// The most requirement files that are read.
 const MOST_FILES: usize = 50;
 
@@ -119,6 +169,18 @@ impl OptionalServer {
         }
     }
 
+    /// Returns the part as a setting, its key and values.
+    pub(crate) fn key_and_values(&self) -> (&'static str, Vec<String>) {
+        match &self.part {
+            DependencyPart::Group(name) => ("groups", vec![name.clone()]),
+            DependencyPart::Extra(name) => ("extras", vec![name.clone()]),
+            DependencyPart::File(_, files) => {
+                ("requirements", files.iter().map(|file| file.display().to_string()).collect())
+            }
+            DependencyPart::Requirement(requirement) => ("with", vec![requirement.clone()]),
+        }
+    }
+
     /// Adds the part to a selection.
     pub(crate) fn add_to(&self, selection: &mut DependencySelection) {
         match &self.part {
@@ -131,15 +193,9 @@ impl OptionalServer {
 
     /// Returns the setting that selects the part: `groups = ["prod"]`.
     pub(crate) fn setting(&self) -> String {
-        match &self.part {
-            DependencyPart::Group(name) => format!("groups = [\"{name}\"]"),
-            DependencyPart::Extra(name) => format!("extras = [\"{name}\"]"),
-            DependencyPart::File(_, files) => {
-                let names: Vec<String> = files.iter().map(|file| format!("\"{}\"", file.display())).collect();
-                format!("requirements = [{}]", names.join(", "))
-            }
-            DependencyPart::Requirement(requirement) => format!("with = [\"{requirement}\"]"),
-        }
+        let (key, values) = self.key_and_values();
+        let values: Vec<String> = values.iter().map(|value| format!("\"{value}\"")).collect();
+        format!("{key} = [{}]", values.join(", "))
     }
 }
 
@@ -214,18 +270,59 @@ pub(crate) fn installed_by(dockerfile: &Dockerfile, server: Option<&[&str]>) -> 
 
 /// Returns the server that a command names: `pip install gunicorn==23.0.0`.
 fn installed_server(words: &[String], wanted: Option<&[&str]>) -> Option<OptionalServer> {
+    words.iter().skip(after_pip(words)?).find_map(|word| {
+        let requirement = word.parse::<Requirement>().ok()?;
+        let server = servers(wanted).find(|server| *server == requirement.name)?;
+        Some(OptionalServer { part: DependencyPart::Requirement(word.clone()), server })
+    })
+}
+
+/// Returns the index of the first word after `pip install` or `pip wheel`.
+fn after_pip(words: &[String]) -> Option<usize> {
     let is_pip = |pair: &[String]| match pair {
         [program, action] => {
             ["pip", "pip3"].contains(&program.as_str()) && ["install", "wheel"].contains(&action.as_str())
         }
         _ => false,
     };
-    let at = words.windows(2).position(is_pip)?;
-    words.iter().skip(at + 2).find_map(|word| {
-        let requirement = word.parse::<Requirement>().ok()?;
-        let server = servers(wanted).find(|server| *server == requirement.name)?;
-        Some(OptionalServer { part: DependencyPart::Requirement(word.clone()), server })
-    })
+    Some(words.windows(2).position(is_pip)? + 2)
+}
+
+/// Returns the requirements that the Dockerfile installs by their names and that are not among the
+/// project's dependencies, with the line of the first one.
+pub(crate) fn further_requirements(
+    dockerfile: &Dockerfile,
+    has: &dyn Fn(&str) -> bool,
+) -> Option<(Vec<String>, usize)> {
+    let mut found: Vec<(String, Requirement, usize)> = Vec::new();
+    for run in dockerfile.production_runs() {
+        for words in dockerfile.programs_in(run) {
+            let named = named_requirements(&words).into_iter();
+            found.extend(named.map(|(word, requirement)| (word, requirement, run.line)));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    found.retain(|(_, requirement, _)| {
+        let name = requirement.name.as_str();
+        !TOOLS.contains(&name) && !has(name) && seen.insert(name.to_owned())
+    });
+    let line = found.first().map(|(.., line)| *line)?;
+    Some((found.into_iter().map(|(word, ..)| word).collect(), line))
+}
+
+/// Returns the requirements in the words of `pip install`, without those of files and options.
+fn named_requirements(words: &[String]) -> Vec<(String, Requirement)> {
+    let Some(start) = after_pip(words) else { return Vec::new() };
+    let mut is_value = false;
+    let mut found = Vec::new();
+    for word in words.iter().skip(start) {
+        let was_value = std::mem::replace(&mut is_value, WITH_VALUE.contains(&word.as_str()));
+        let is_name = !was_value && word.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if let Some(requirement) = is_name.then(|| word.parse::<Requirement>().ok()).flatten() {
+            found.push((word.clone(), requirement));
+        }
+    }
+    found
 }
 
 /// Returns the part to select without a setting.
@@ -403,6 +500,33 @@ mod tests {
             let found = parts(&[project, ("Dockerfile", &dockerfile)], None);
             let expected = expected.map(|requirement| format!("with = [\"{requirement}\"]*"));
             assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{run}");
+        }
+    }
+
+    #[test]
+    fn requirements_of_the_dockerfile_that_the_project_lacks() {
+        for (run, expected) in [
+            (
+                "pip install --no-cache-dir -U pip gunicorn 'psycopg[binary]==3.2' -r requirements.txt",
+                "gunicorn psycopg[binary]==3.2",
+            ),
+            (
+                "python -m pip install --index-url https://x/y flask 'redis>=5' .[web] ./wheels/a.whl",
+                "redis>=5",
+            ),
+            ("pip install -t lib -e . && uv pip install --system setproctitle", "setproctitle"),
+            ("pip install -r requirements.txt", ""),
+            ("apt-get install -y gunicorn", ""),
+        ] {
+            let text = format!("FROM x AS test\nRUN pip install idna\nFROM python:3.12\nRUN {run}\n");
+            let dockerfile = Dockerfile::parse("Dockerfile", &text);
+            let found = further_requirements(&dockerfile, &|name| name == "flask");
+            let (found, lines) = found.map_or_else(Default::default, |(found, line)| (found, vec![line]));
+            assert_eq!(
+                (found.join(" ").as_str(), lines.is_empty()),
+                (expected, expected.is_empty()),
+                "{run}"
+            );
         }
     }
 

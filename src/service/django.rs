@@ -96,6 +96,18 @@ impl DjangoProject {
         texts.flat_map(|text| required_variables(&text)).collect()
     }
 
+    /// Returns the function of Django that makes the application of a project without a module for it.
+    pub(super) fn own_application(distributions: &Distributions) -> (&'static str, Interface) {
+        let has = |names: &[&str]| names.iter().any(|name| distributions.has(name));
+        let is_asgi =
+            has(&["uvicorn", "daphne", "hypercorn"]) && !has(&["gunicorn", "waitress", "uwsgi", "pyuwsgi"]);
+        if is_asgi {
+            ("django.core.asgi:get_asgi_application()", Interface::Asgi)
+        } else {
+            ("django.core.wsgi:get_wsgi_application()", Interface::Wsgi)
+        }
+    }
+
     /// Returns the settings module of the application, which often differs from that of `manage.py`.
     pub(super) fn settings_of_service(&self, sources: &dyn SourceTree) -> String {
         let applications = self.wsgi.iter().chain(&self.asgi);
@@ -110,7 +122,7 @@ impl DjangoProject {
     }
 
     /// Returns the folder of `manage.py` with a slash, or an empty text for the source's own.
-    fn folder(&self) -> &str {
+    pub(super) fn folder(&self) -> &str {
         self.manage.strip_suffix("manage.py").unwrap_or_default()
     }
 

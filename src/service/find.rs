@@ -160,6 +160,8 @@ pub(crate) struct ServiceSearch<'a> {
 struct Candidate {
     start: CandidateStart,
     framework: Option<Framework>,
+    /// Variables of the image that the application reads.
+    env: Vec<(String, String)>,
     findings: Vec<Finding>,
 }
 
@@ -181,7 +183,8 @@ impl Candidate {
             interface = Some(constructor.interface);
         }
         findings.push(Finding::new("application", application.reference(), reason));
-        Self { start: CandidateStart::Application(application, interface), framework, findings }
+        let start = CandidateStart::Application(application, interface);
+        Self { start, framework, env: Vec::new(), findings }
     }
 
     fn of_program(program: Program, framework: Option<Framework>, reason: &str) -> Self {
@@ -190,7 +193,7 @@ impl Candidate {
             findings.push(Finding::new("framework", framework.name(), reason));
         }
         findings.push(Finding::new("program", program.command.join(" "), reason));
-        Self { start: CandidateStart::Program(program), framework, findings }
+        Self { start: CandidateStart::Program(program), framework, env: Vec::new(), findings }
     }
 }
 
@@ -241,7 +244,7 @@ impl ServiceSearch<'_> {
 
     /// Chooses the server for a candidate.
     fn served(&self, candidate: Candidate) -> Result<Service, ServiceError> {
-        let Candidate { start, framework, mut findings } = candidate;
+        let Candidate { start, framework, env, mut findings } = candidate;
         let (application, interface) = match start {
             CandidateStart::Program(program) => return Ok(Service { application: None, program, findings }),
             CandidateStart::Application(application, interface) => (application, interface),
@@ -288,7 +291,7 @@ impl ServiceSearch<'_> {
             let _ = write!(reason, ", with an address in place of {place}");
         }
         findings.push(Finding::new("command", command.join(" "), reason));
-        let mut program = Program { command, ..Program::default() };
+        let mut program = Program { command, env, ..Program::default() };
         if kind == ServerKind::Uvicorn
             && command::reads_no_variables(self.distributions)
             && !application.directory.is_empty()
@@ -433,15 +436,34 @@ impl ServiceSearch<'_> {
 
     fn django(&self) -> Option<Candidate> {
         let project = DjangoProject::find(self.sources).filter(|_| self.distributions.has("django"))?;
-        let (named, interface) = project.application(self.distributions)?;
-        let application = application::find(self.sources, Some(named), &self.project.name).ok()?;
         let place = format!("{}:{}: {}", project.manage, project.line, project.settings);
+        let Some((named, interface)) = project.application(self.distributions) else {
+            return self.django_without_module(&project, place);
+        };
+        let application = application::find(self.sources, Some(named), &self.project.name).ok()?;
         let mut candidate = Candidate::of_application(application.clone(), place.clone());
         if candidate.framework.is_none() {
             candidate.framework = Some(Framework::Django);
             candidate.findings.insert(0, Finding::new("framework", Framework::Django.name(), place));
         }
         candidate.start = CandidateStart::Application(application, Some(interface));
+        Some(candidate)
+    }
+
+    /// Returns the application that Django makes of the settings, for a project without `wsgi.py` and
+    /// `asgi.py`.
+    fn django_without_module(&self, project: &DjangoProject, place: String) -> Option<Candidate> {
+        let (named, interface) = DjangoProject::own_application(self.distributions);
+        let found = (self.installed)(named).ok().flatten();
+        let application = found.or_else(|| named.parse().ok())?;
+        let directory = project.folder().trim_end_matches('/').to_owned();
+        let mut candidate =
+            Candidate::of_application(Application { directory, ..application.clone() }, place.clone());
+        let CandidateStart::Application(_, of_django) = &mut candidate.start else { return None };
+        *of_django = Some(interface);
+        candidate.framework = Some(Framework::Django);
+        candidate.findings.insert(0, Finding::new("framework", Framework::Django.name(), place));
+        candidate.env.push(("DJANGO_SETTINGS_MODULE".to_owned(), project.settings.clone()));
         Some(candidate)
     }
 

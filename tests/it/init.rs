@@ -181,6 +181,29 @@ fn a_project_without_a_server_gets_one() {
 }
 
 #[test]
+fn distributions_of_the_dockerfile_become_requirements() {
+    let dockerfile = "FROM python:3.12\nWORKDIR /app\nCOPY . .\n\
+        RUN pip install -r requirements.txt && pip install --no-cache-dir gunicorn 'psycopg[binary]==3.2.1'\n\
+        CMD gunicorn main:app\n";
+    for (requirements, expected) in [
+        ("flask\n", "with = [\"gunicorn\", \"psycopg[binary]==3.2.1\"]"),
+        ("flask\nuvicorn\ngunicorn\n", "with = [\"psycopg[binary]==3.2.1\"]"),
+    ] {
+        let files = [
+            ("requirements.txt", requirements),
+            ("main.py", "from flask import Flask\napp = Flask('x')\n"),
+            ("Dockerfile", dockerfile),
+        ];
+        let folder = Folder::new(&files);
+        let explained = run(ipo_oci().arg("explain").arg(folder.path())).success();
+        let place = "distributions of the Dockerfile (Dockerfile:4: ";
+        assert!(explained.text().contains(place), "{}", explained.describe());
+        let printed = run(ipo_oci().args(["init", "--print"]).arg(folder.path())).success();
+        assert!(printed.text().contains(expected), "{expected}: {}", printed.describe());
+    }
+}
+
+#[test]
 fn errors_name_the_file() {
     let folder = Folder::new(&[("pyproject.toml", "[tool.ipo-oci]\nprot = 1\n")]);
     let done = folder.init(&[]).exits_with(1);

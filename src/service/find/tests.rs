@@ -432,6 +432,27 @@ fn further_evidence_for_the_service() {
 }
 
 #[test]
+fn django_makes_the_application_of_a_project_without_a_module() {
+    let manage = "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.settings')\n";
+    let files = [("src/manage.py", manage), ("src/site1/__init__.py", ""), ("src/site1/settings.py", "")];
+    for (server, command) in [
+        ("gunicorn", "{venv}/bin/gunicorn --bind {host}:{port} --graceful-timeout {grace} {app}"),
+        ("uvicorn", "{venv}/bin/uvicorn {app}"),
+    ] {
+        let distributions = ["django", server];
+        let inputs =
+            ProjectInputs { files: &files, distributions: &distributions, ..ProjectInputs::default() };
+        let service = inputs.find().unwrap();
+        let application = service.application.unwrap();
+        let kind = if server == "uvicorn" { "asgi" } else { "wsgi" };
+        assert_eq!(application.reference(), format!("django.core.{kind}:get_{kind}_application()"));
+        assert_eq!(application.directory, "src");
+        assert_eq!(service.program.command.join(" "), command);
+        assert_eq!(service.program.env, [("DJANGO_SETTINGS_MODULE".to_owned(), "site1.settings".to_owned())]);
+    }
+}
+
+#[test]
 fn source_that_does_not_parse_is_named() {
     let files = [("main.py", "x = 1\nfrom {{ name }} import app\n")];
     let inputs =

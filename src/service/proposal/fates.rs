@@ -103,7 +103,13 @@ impl Judge<'_> {
         };
         match instruction.keyword.as_str() {
             "FROM" => self.base(stage, instruction),
-            "RUN" => self.run(instruction, StageRole::Last),
+            "RUN" => {
+                let (fate, reason) = self.run(instruction, StageRole::Last);
+                if taken.is_empty() {
+                    return (fate, reason);
+                }
+                (fate.max(Fate::TakenOver), format!("{}; {reason}", taken.join(", ")))
+            }
             "COPY" | "ADD" => self.copy(instruction, stage),
             "ENV" => self.env(instruction, stage, &taken),
             "CMD" | "ENTRYPOINT" => {

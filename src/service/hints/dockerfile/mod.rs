@@ -20,7 +20,7 @@ pub(crate) use stage::{CommandForm, Copy, Stage};
 
 use super::command_reader::{CommandReader, CommandStep, Script, base_name, join};
 use super::shell::{ShellParameters, Token, lex};
-use super::{Evidence, read_text};
+use super::{Evidence, NO_PRODUCTION, read_text};
 use crate::error::FileError;
 use crate::traced_fs;
 
@@ -147,6 +147,17 @@ impl Dockerfile {
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Instruction> {
         let own = self.instructions.iter().map(|(instruction, _)| instruction);
         own.filter(|instruction| instruction.keyword == "RUN")
+    }
+
+    /// Returns the `RUN` instructions of the stages that are not for development and tests.
+    pub(crate) fn production_runs(&self) -> impl Iterator<Item = &Instruction> {
+        let is_production = |stage: &Option<usize>| {
+            let name = stage.and_then(|stage| self.stages.get(stage)?.name.as_deref()).unwrap_or_default();
+            let mut words = name.split(['.', '-', '_']);
+            !words.any(|word| word != "base" && NO_PRODUCTION.contains(&word))
+        };
+        let own = self.instructions.iter().filter(move |(_, stage)| is_production(stage));
+        own.map(|(instruction, _)| instruction).filter(|instruction| instruction.keyword == "RUN")
     }
 
     /// Returns the words of all programs in a `RUN`, with the variables of the last stage. Words with
