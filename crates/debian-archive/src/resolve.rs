@@ -74,20 +74,36 @@ pub fn resolve<'u>(
     if request.script_dependencies == ScriptDependencies::Omit
         && !request.installed.iter().any(|package| managed(&package.name))
     {
-        let records = resolve_once(universe, request)?;
+        let records = resolve_once(universe, request, Omitted::Stay)?;
         if !records.iter().any(|record| managed(&record.name)) {
             return Ok(records);
         }
+        let request = Request { script_dependencies: ScriptDependencies::Include, ..*request };
+        return resolve_once(universe, &request, Omitted::Install);
     }
-    resolve_once(universe, &Request { script_dependencies: ScriptDependencies::Include, ..*request })
+    let request = Request { script_dependencies: ScriptDependencies::Include, ..*request };
+    resolve_once(universe, &request, Omitted::Stay)
+}
+
+/// The dependencies of scripts that were omitted when the installed packages were resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Omitted {
+    /// They stay omitted.
+    Stay,
+    /// They are installed with the first `dpkg` or `apt`.
+    Install,
 }
 
 fn resolve_once<'u>(
     universe: &'u Universe,
     request: &Request<'_>,
+    omitted: Omitted,
 ) -> Result<Vec<&'u PackageRecord>, ResolveError> {
     let mut candidates = Candidates::new(universe, request);
-    let roots = roots(&mut candidates, request)?;
+    let mut roots = roots(&mut candidates, request)?;
+    if omitted == Omitted::Install {
+        candidates.add_omitted(&mut roots)?;
+    }
     let mut marker = Marker::new(&mut candidates, &roots);
     marker.run()?;
     let selected = if marker.is_consistent()? {

@@ -289,6 +289,30 @@ impl<'a> Candidates<'a> {
         Ok(needs)
     }
 
+    /// Adds the preferred solutions of dependencies of installed packages that only scripts use, where no root is one.
+    pub(super) fn add_omitted(&mut self, roots: &mut Vec<usize>) -> Result<(), ResolveError> {
+        let mut installed = self.installed();
+        installed.sort_unstable();
+        for id in installed {
+            let (name, relations) = (self.pool[id].name, self.pool[id].relations);
+            for field in [&relations.pre_depends, &relations.depends] {
+                let dependencies = relation::parse(field)
+                    .map_err(|source| ResolveError::Relation { package: name.to_owned(), source })?;
+                for alternatives in dependencies {
+                    if !scripts::only_scripts_use(name, &alternatives) {
+                        continue;
+                    }
+                    let Some(dependency) = self.dependency(name, &alternatives, true) else { continue };
+                    let is_met = |id: &usize| self.is_installed(*id) || roots.contains(id);
+                    if !dependency.solutions.iter().any(is_met) {
+                        roots.extend(dependency.solutions.first());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the dependency, unless it is one of other architectures or, where those are omitted, of scripts alone.
     fn dependency(
         &mut self,

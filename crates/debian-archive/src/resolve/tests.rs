@@ -155,6 +155,12 @@ fn omits_dependencies_of_scripts_unless_dpkg_is_there() {
     assert_eq!(resolved(lines, "c"), "c=1");
     assert_eq!(resolved(lines, "a dpkg"), "a=1 debconf=1 dpkg=1");
     assert_eq!(run(&universe(lines), "dpkg 1", "a", Recommends::Omit).unwrap(), "a=1 debconf=1");
+    // The first dpkg brings those of the packages below.
+    let below = "base-files 1 Pre-Depends: awk";
+    let lines = "dpkg 1\nmawk 1 Provides: awk\ngawk 1 Provides: awk\nb 1";
+    assert_eq!(run(&universe(lines), below, "b", Recommends::Omit).unwrap(), "b=1");
+    assert_eq!(run(&universe(lines), below, "dpkg gawk", Recommends::Omit).unwrap(), "dpkg=1 gawk=1");
+    assert_eq!(run(&universe(lines), below, "dpkg", Recommends::Omit).unwrap(), "dpkg=1 gawk=1");
 }
 
 #[test]
