@@ -62,7 +62,7 @@ impl<'a> PackageLayer<'a> {
 
     /// Returns the digest of everything that decides the bytes of the layer.
     fn key(&self) -> Digest {
-        let mut key = KeyHasher::new("layer of Debian packages, 3").text(&self.compression.identity());
+        let mut key = KeyHasher::new("layer of Debian packages, 4").text(&self.compression.identity());
         for pattern in self.exclude {
             key = key.text(pattern);
         }

@@ -40,6 +40,7 @@ impl LowerImage {
             let text = path.as_str();
             text.starts_with("var/lib/dpkg/")
                 || text.starts_with("etc/") && !text.starts_with("etc/ssl/certs/")
+                || text == "etc/ssl/certs/ca-certificates.crt"
         };
         let mut paths: BTreeMap<ContentKey, Vec<&ImagePath>> = BTreeMap::new();
         for (path, node) in view.iter().filter(|(path, node)| is_read(path) && node.size <= LIMIT) {

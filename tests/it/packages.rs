@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::engine::Engine;
 use crate::support::layout::Layout;
 use crate::support::packages::{SETTINGS, cache, installed, lock, locked, project, try_build, unpacked};
-use crate::support::{Project, Venv, copy_folder, ipo_oci, run};
+use crate::support::{Project, Venv, copy_folder, ipo_oci, output_of, requires_root, run};
 use test_macros::test;
 
 /// Makes a source distribution with an extension in C and a build backend of its own, and installs it by pip.
@@ -120,6 +120,40 @@ fn packages_are_added_to_scratch_and_to_an_image() {
     // Packages of the base are not installed again.
     let libc = image.join("var/lib/dpkg/info/libc6:amd64.list");
     assert!(fs_err::read_to_string(libc).expect("a list").contains("libc.so.6"));
+}
+
+/// Counts the certificates that Python's `ssl` finds by itself.
+const CERTIFICATES: &str = "import ssl; print(len(ssl.create_default_context().get_ca_certs()) > 50)";
+
+/// `benches/popular` runs the programs of more packages.
+#[test]
+fn programs_run_without_the_scripts_of_their_packages() {
+    requires_root();
+    let project = project("packages = ['fontconfig', 'graphviz']\n");
+    let outcome = try_build(&project, &["-t", "service:1"]).success();
+    for package in ["fontconfig-config", "libgvc6"] {
+        assert!(!outcome.stderr.contains(package), "{}", outcome.stderr);
+    }
+    let root = unpacked(&project, "1");
+    let run_in = |words: &[&str]| {
+        let mut command = Command::new("/usr/sbin/chroot");
+        command.arg("--userspec=1000:1000").arg(&root).args(words).env("HOME", "/").env("PATH", "/usr/bin");
+        run(&mut command).success().text().to_owned()
+    };
+    // The list of plugins is that of `dot -c`.
+    let directories = fs_err::read_dir(root.join("usr/lib")).expect("a folder").flatten();
+    let lists = directories.map(|entry| entry.path().join("graphviz/config6a"));
+    let list = lists.into_iter().find(|list| list.exists()).expect("a list of plugins");
+    let made = fs_err::read_to_string(&list).expect("a list of plugins");
+    output_of("/usr/sbin/chroot", [root.to_str().expect("UTF-8"), "/usr/bin/dot", "-c"]);
+    assert_eq!(fs_err::read_to_string(&list).expect("a list of plugins"), made);
+    fs_err::write(root.join("a.dot"), "digraph { a -> b }").expect("a file");
+    assert!(run_in(&["dot", "-Tsvg", "/a.dot"]).contains("</svg>"));
+    let links = root.join("etc/fonts/conf.d");
+    assert!(
+        links.join("10-hinting-slight.conf").is_symlink() && links.join("70-no-bitmaps.conf").is_symlink()
+    );
+    assert_eq!(run_in(&["python3", "-c", CERTIFICATES]), "True\n");
 }
 
 #[test]

@@ -178,7 +178,8 @@ fn compare(one: &str, other: &str) -> Ordering {
     if other.is_empty() { Ordering::Equal } else { Ordering::Less }
 }
 
-/// Returns the libraries of a cache, without those for some processors; `None` for another format.
+/// Returns the libraries of a cache, without those for some processors; `None` for another format, or if entries share
+/// texts so that the result would be much larger than the cache.
 fn parse(bytes: &[u8]) -> Option<Vec<CachedLibrary>> {
     if !bytes.starts_with(MAGIC) || !matches!(bytes.get(28)? & 3, 0 | LITTLE) {
         return None;
@@ -191,10 +192,14 @@ fn parse(bytes: &[u8]) -> Option<Vec<CachedLibrary>> {
     };
     let count = usize::try_from(word(20)?).ok()?;
     bytes.get(HEADER..)?.get(..count.checked_mul(ENTRY)?)?;
-    let mut libraries = Vec::new();
+    let (mut libraries, mut size) = (Vec::new(), 0);
     for entry in (0..count).map(|number| HEADER + number * ENTRY) {
         if word(entry + 16)? == 0 && word(entry + 20)? == 0 {
             let (flags, name, path) = (word(entry)?, text(word(entry + 4)?)?, text(word(entry + 8)?)?);
+            size += name.len() + path.len();
+            if size > bytes.len().saturating_mul(4) {
+                return None;
+            }
             libraries.push(CachedLibrary { name, path, flags });
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Owns the rules by which dpkg unpacks packages (dpkg(1), deb-conffiles(5), Debian Policy chapters 6 and 7), the
 //! results of the maintainer scripts that an image needs, made from the packages' data (`configure`, `alternatives`), and
-//! dpkg's database (`database`). `scripts` finds the effects of scripts by reading them. `debian_archive::deb` reads the packages.
+//! dpkg's database (`database`). `scripts` finds the effects of scripts by reading them, and `tree_host` applies those of
+//! simple commands. `debian_archive::deb` reads the packages.
 //!
 //! Every file system is usr-merged. The entries are a function of the packages, the files below and the options; the
 //! order of the packages is irrelevant.
@@ -23,6 +24,7 @@ mod shell;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tree_host;
 mod unpack;
 
 use std::io;
@@ -110,10 +112,13 @@ pub fn install(
     let scripts: Vec<PackageScripts> = packages.iter().map(scripts::read).collect();
     merge::merge(&packages, &scripts, base, &mut tree)?;
     configure::configure(&packages, &mut tree)?;
+    let mut warnings = Vec::new();
+    for package in &packages {
+        let undone = scripts::run(package, &mut tree)?;
+        warnings.extend(scripts::warning(package, &undone));
+    }
     alternatives::configure(&packages, &scripts, &mut tree)?;
     loader_cache::configure(&packages, &mut tree)?;
     database::write(&packages, &scripts, &mut tree)?;
-    let unfinished = packages.iter().zip(&scripts).filter_map(|(package, scripts)| scripts.warning(package));
-    let warnings = unfinished.collect();
     Ok(InstalledPackages { entries: tree.into_entries(), warnings })
 }

@@ -1,15 +1,17 @@
 //! The commands that a maintainer script would run, found without running it.
 //!
 //! Covers the part of the POSIX shell language that scripts consist of: lists, `if`, `case`, loops, functions,
-//! assignments, here-documents. Conditions on the script's arguments and on versions are decided; after any other
-//! condition, both branches count. A word that depends on anything but constants is unknown.
+//! assignments, here-documents. Conditions on the script's arguments and on versions are decided, those on files by a
+//! [`ScriptHost`]; after any other condition, both branches count. A word that depends on anything but constants is
+//! unknown. A command whose words are known and that runs in every case is left to the host.
 
 mod lexer;
 mod parser;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use parser::{ScriptNode, SimpleCommand};
+use parser::{AndOr, ScriptNode, SimpleCommand};
 
 /// A command of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,25 +24,69 @@ pub(super) struct ScriptCommand {
 
 /// The outcome of a command, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TestOutcome {
+pub(super) enum TestOutcome {
     Success,
     Failure,
     Unknown,
 }
 
+impl TestOutcome {
+    /// Returns the outcome of a decided condition.
+    pub(super) fn of(is_true: bool) -> Self {
+        if is_true { Self::Success } else { Self::Failure }
+    }
+}
+
+/// The system that a script runs on.
+pub(super) trait ScriptHost {
+    /// Decides a test of one file: `-d`, `/etc`.
+    fn test(&self, operator: &str, path: &str) -> TestOutcome;
+
+    /// Returns the answer to a question of debconf.
+    fn answer(&self, question: &str) -> Option<String>;
+
+    /// Does the work of a command; `None` for a command that is not supported.
+    fn run(&mut self, words: &[&str]) -> Option<TestOutcome>;
+}
+
+/// A system about which nothing is known.
+pub(super) struct UnknownHost;
+
+impl ScriptHost for UnknownHost {
+    fn test(&self, _operator: &str, _path: &str) -> TestOutcome {
+        TestOutcome::Unknown
+    }
+
+    fn answer(&self, _question: &str) -> Option<String> {
+        None
+    }
+
+    fn run(&mut self, _words: &[&str]) -> Option<TestOutcome> {
+        None
+    }
+}
+
 /// The largest number of commands of a script; nested loops could have millions.
 const COMMAND_LIMIT: usize = 5000;
+/// The largest number of steps: loops and functions need not contain commands.
+const STEP_LIMIT: usize = 50_000;
+/// The largest size of all words, in bytes: loops repeat them.
+const WORDS_LIMIT: usize = 16 << 20;
+/// The deepest nesting of lists, with those of called functions.
+const DEPTH_LIMIT: usize = 200;
+/// The largest number of words of a test.
+const TEST_LIMIT: usize = 100;
 /// The deepest nesting of function calls.
 const CALL_LIMIT: usize = 16;
 /// The largest script, in bytes; Debian 12's largest has 60,000.
 const SCRIPT_LIMIT: usize = 1 << 20;
 
-/// Returns the commands of `script` with these arguments.
+/// Returns the commands of `script` with these arguments that `host` did not run.
 pub(super) fn commands(
     script: &str,
     arguments: &[&str],
-    architecture: &str,
-    package: &str,
+    (architecture, package): (&str, &str),
+    host: &mut dyn ScriptHost,
 ) -> Vec<ScriptCommand> {
     let mut interpreter =
         script.lines().next().unwrap_or_default().trim_start_matches("#!").split_whitespace();
@@ -48,7 +94,7 @@ pub(super) fn commands(
     if !matches!(interpreter, "sh" | "bash" | "dash") || script.len() > SCRIPT_LIMIT {
         return vec![ScriptCommand { words: vec![Some(interpreter.to_owned())], writes: false }];
     }
-    let mut walk = ScriptWalk::default();
+    let mut walk = ScriptWalk::new(host);
     for (name, value) in [
         ("DPKG_ROOT", ""),
         ("DPKG_MAINTSCRIPT_ARCH", architecture),
@@ -62,19 +108,52 @@ pub(super) fn commands(
     walk.commands
 }
 
-#[derive(Default)]
-struct ScriptWalk {
+struct ScriptWalk<'a> {
+    host: &'a mut dyn ScriptHost,
+    /// `$@`.
+    arguments: Vec<Option<String>>,
     variables: BTreeMap<String, String>,
-    functions: BTreeMap<String, Vec<ScriptNode>>,
+    functions: BTreeMap<String, Rc<[ScriptNode]>>,
     commands: Vec<ScriptCommand>,
     /// The number of undecided conditions around the current command.
     undecided: usize,
     calls: usize,
+    steps: usize,
+    /// The size of all words so far.
+    words: usize,
+    depth: usize,
     is_ended: bool,
+    /// True behind an undecided end of the script.
+    may_be_ended: bool,
+    /// True behind an undecided end of the function or loop.
+    may_have_returned: bool,
+    /// The outcome of the function that has just ended.
+    returned: Option<TestOutcome>,
 }
 
-impl ScriptWalk {
+impl<'a> ScriptWalk<'a> {
+    fn new(host: &'a mut dyn ScriptHost) -> Self {
+        Self {
+            host,
+            arguments: Vec::new(),
+            variables: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            commands: Vec::new(),
+            undecided: 0,
+            calls: 0,
+            steps: 0,
+            words: 0,
+            depth: 0,
+            is_ended: false,
+            may_be_ended: false,
+            may_have_returned: false,
+            returned: None,
+        }
+    }
+
     fn set_arguments(&mut self, arguments: impl Iterator<Item = Option<String>>) {
+        self.arguments = arguments.collect();
+        let arguments = self.arguments.clone().into_iter();
         for number in 1..10 {
             self.variables.insert(number.to_string(), String::new());
         }
@@ -88,13 +167,24 @@ impl ScriptWalk {
 
     fn list(&mut self, nodes: &[ScriptNode]) -> TestOutcome {
         let mut outcome = TestOutcome::Success;
+        self.depth += 1;
         for node in nodes {
-            if self.is_ended || self.commands.len() >= COMMAND_LIMIT {
+            if self.is_ended || self.is_over() {
                 break;
             }
+            self.steps += 1;
             outcome = self.node(node);
         }
+        self.depth -= 1;
         outcome
+    }
+
+    /// Returns true at a limit.
+    fn is_over(&self) -> bool {
+        self.commands.len() >= COMMAND_LIMIT
+            || self.steps >= STEP_LIMIT
+            || self.words >= WORDS_LIMIT
+            || self.depth >= DEPTH_LIMIT
     }
 
     fn undecided(&mut self, nodes: &[ScriptNode]) {
@@ -118,8 +208,7 @@ impl ScriptWalk {
                 TestOutcome::Failure => TestOutcome::Success,
                 TestOutcome::Unknown => TestOutcome::Unknown,
             },
-            ScriptNode::And(first, second) => self.and_or(first, second, TestOutcome::Failure),
-            ScriptNode::Or(first, second) => self.and_or(first, second, TestOutcome::Success),
+            ScriptNode::AndOr(first, rest) => self.and_or(first, rest),
             ScriptNode::If { branches, otherwise } => {
                 self.conditional(branches, otherwise);
                 TestOutcome::Unknown
@@ -127,6 +216,7 @@ impl ScriptWalk {
             ScriptNode::Case { word, arms } => {
                 let word = word.value(&self.variables);
                 for (patterns, body) in arms {
+                    self.steps += patterns.len();
                     match &word {
                         None => self.undecided(body),
                         Some(word) => {
@@ -148,6 +238,10 @@ impl ScriptWalk {
                         continue;
                     };
                     for word in word.split_whitespace() {
+                        if self.is_over() {
+                            break;
+                        }
+                        self.steps += 1;
                         self.variables.insert(variable.clone(), word.to_owned());
                         self.list(body);
                     }
@@ -167,16 +261,17 @@ impl ScriptWalk {
         }
     }
 
-    /// Walks `first`, then `second` unless the outcome of `first` is `last`.
-    fn and_or(&mut self, first: &ScriptNode, second: &ScriptNode, last: TestOutcome) -> TestOutcome {
-        match self.node(first) {
-            TestOutcome::Unknown => {
-                self.undecided(std::slice::from_ref(second));
-                TestOutcome::Unknown
+    /// Walks a list of `&&` and `||`, from the left.
+    fn and_or(&mut self, first: &ScriptNode, rest: &[(AndOr, ScriptNode)]) -> TestOutcome {
+        let mut outcome = self.node(first);
+        for (operator, node) in rest {
+            match (operator, outcome) {
+                (_, TestOutcome::Unknown) => self.undecided(std::slice::from_ref(node)),
+                (AndOr::And, TestOutcome::Failure) | (AndOr::Or, TestOutcome::Success) => {}
+                _ => outcome = self.node(node),
             }
-            outcome if outcome == last => outcome,
-            _ => self.node(second),
         }
+        outcome
     }
 
     fn conditional(&mut self, branches: &[(Vec<ScriptNode>, Vec<ScriptNode>)], otherwise: &[ScriptNode]) {
@@ -204,8 +299,14 @@ impl ScriptWalk {
     }
 
     fn simple(&mut self, command: &SimpleCommand) -> TestOutcome {
-        let values: Vec<Option<String>> =
-            command.words.iter().map(|word| word.value(&self.variables)).collect();
+        let mut values: Vec<Option<String>> = Vec::with_capacity(command.words.len());
+        for word in &command.words {
+            if word.is_arguments() {
+                values.extend_from_slice(&self.arguments);
+            } else {
+                values.push(word.value(&self.variables));
+            }
+        }
         if values.is_empty() {
             for (name, word) in &command.assignments {
                 match word.value(&self.variables).filter(|_| self.undecided == 0) {
@@ -215,79 +316,126 @@ impl ScriptWalk {
             }
             return TestOutcome::Success;
         }
+        self.words += values.iter().flatten().map(|word| word.len() + 1).sum::<usize>();
         let words: Vec<&str> = values.iter().map(|word| word.as_deref().unwrap_or("\0")).collect();
         match words.as_slice() {
-            ["[", test @ .., "]"] | ["test", test @ ..] => decide(test),
+            ["[", test @ .., "]"] | ["test", test @ ..] => decide(test, self.host),
             ["dpkg", "--compare-versions", "", relation, ..] => compare_empty(relation),
             ["true" | ":", ..] => TestOutcome::Success,
             ["false", ..] => TestOutcome::Failure,
-            ["exit" | "return", ..] => {
-                self.is_ended |= self.undecided == 0;
-                TestOutcome::Unknown
+            ["exit" | "return" | "break" | "continue", ..] => self.leave(&words),
+            ["db_get", question] => {
+                let answer = self.host.answer(question).filter(|_| self.is_certain());
+                match answer {
+                    Some(answer) => self.variables.insert("RET".to_owned(), answer),
+                    None => self.variables.remove("RET"),
+                };
+                TestOutcome::Success
             }
             [name, ..] if self.functions.contains_key(*name) => self.call(name, &values),
             _ => {
+                let is_known = self.is_certain() && !command.writes && values.iter().all(Option::is_some);
+                if let Some(outcome) = is_known.then(|| self.host.run(&words)).flatten() {
+                    return outcome;
+                }
+                if words.first().is_some_and(|name| name.starts_with("db_")) {
+                    self.variables.remove("RET");
+                }
                 self.commands.push(ScriptCommand { words: values, writes: command.writes });
                 TestOutcome::Unknown
             }
         }
     }
 
+    /// Returns true for a command that runs in every case.
+    fn is_certain(&self) -> bool {
+        self.undecided == 0 && !self.may_be_ended && !self.may_have_returned
+    }
+
+    /// Ends the script, a function or a loop.
+    fn leave(&mut self, words: &[&str]) -> TestOutcome {
+        let (is_exit, is_decided) = (words.first() == Some(&"exit"), self.undecided == 0);
+        let is_loop = matches!(words.first(), Some(&("break" | "continue")));
+        match (is_exit, is_decided && !is_loop) {
+            (true, false) => self.may_be_ended = true,
+            (false, false) => self.may_have_returned = true,
+            (_, true) => self.is_ended = true,
+        }
+        if !is_exit && self.is_certain() {
+            self.returned = words.get(1).map(|status| TestOutcome::of(*status == "0"));
+        }
+        TestOutcome::Unknown
+    }
+
     fn call(&mut self, name: &str, values: &[Option<String>]) -> TestOutcome {
         let Some(body) = self.functions.get(name).cloned().filter(|_| self.calls < CALL_LIMIT) else {
             return TestOutcome::Unknown;
         };
-        let outer = self.variables.clone();
+        let numbers = (1..10).map(|number| number.to_string());
+        let outer: Vec<_> = numbers.map(|number| (self.variables.get(&number).cloned(), number)).collect();
+        let arguments = std::mem::take(&mut self.arguments);
         self.set_arguments(values.iter().skip(1).cloned());
+        let had_returned = std::mem::replace(&mut self.may_have_returned, false);
+        self.returned = None;
         self.calls += 1;
         self.list(&body);
         self.calls -= 1;
         // An end inside a function may be a `return`.
         self.is_ended = false;
-        for number in (1..10).map(|number| number.to_string()) {
-            match outer.get(&number) {
-                Some(value) => self.variables.insert(number, value.clone()),
+        self.may_have_returned = had_returned;
+        self.arguments = arguments;
+        for (value, number) in outer {
+            match value {
+                Some(value) => self.variables.insert(number, value),
                 None => self.variables.remove(&number),
             };
         }
-        TestOutcome::Unknown
+        self.returned.take().unwrap_or(TestOutcome::Unknown)
     }
 }
 
 /// Decides the arguments of `test` whose words are constant; an unknown word is a NUL byte.
-fn decide(test: &[&str]) -> TestOutcome {
-    let of = |is_true: bool| if is_true { TestOutcome::Success } else { TestOutcome::Failure };
+fn decide(test: &[&str], host: &dyn ScriptHost) -> TestOutcome {
+    let of = TestOutcome::of;
+    if test.len() > TEST_LIMIT {
+        return TestOutcome::Unknown;
+    }
     if test.iter().any(|word| word.contains('\0')) {
         // One part of a conjunction may decide the whole.
         return match split(test, "-a") {
-            Some((one, two)) if [decide(one), decide(two)].contains(&TestOutcome::Failure) => {
+            Some((one, two)) if [decide(one, host), decide(two, host)].contains(&TestOutcome::Failure) => {
                 TestOutcome::Failure
             }
             _ => TestOutcome::Unknown,
         };
     }
     if let Some((one, two)) = split(test, "-o") {
-        return match [decide(one), decide(two)] {
+        return match [decide(one, host), decide(two, host)] {
             [TestOutcome::Failure, TestOutcome::Failure] => TestOutcome::Failure,
             outcomes if outcomes.contains(&TestOutcome::Success) => TestOutcome::Success,
             _ => TestOutcome::Unknown,
         };
     }
     if let Some((one, two)) = split(test, "-a") {
-        return match [decide(one), decide(two)] {
+        return match [decide(one, host), decide(two, host)] {
             [TestOutcome::Success, TestOutcome::Success] => TestOutcome::Success,
             outcomes if outcomes.contains(&TestOutcome::Failure) => TestOutcome::Failure,
             _ => TestOutcome::Unknown,
         };
     }
     match test {
-        ["!", rest @ ..] => match decide(rest) {
+        ["!", rest @ ..] => match decide(rest, host) {
             TestOutcome::Success => TestOutcome::Failure,
             TestOutcome::Failure => TestOutcome::Success,
             TestOutcome::Unknown => TestOutcome::Unknown,
         },
         ["-n", word] | [word] => of(!word.is_empty()),
         ["-z", word] => of(word.is_empty()),
+        [operator @ ("-d" | "-e" | "-f" | "-h" | "-L" | "-r" | "-s" | "-x"), path]
+            if path.starts_with('/') =>
+        {
+            host.test(operator, path)
+        }
         [one, "=" | "==", two] => of(one == two),
         [one, "!=", two] => of(one != two),
         _ => TestOutcome::Unknown,
@@ -324,7 +472,7 @@ mod tests {
 
     fn found(script: &str) -> Vec<String> {
         let script = format!("#!/bin/sh -e\n{script}");
-        let commands = commands(&script, &["configure", ""], "amd64", "hello");
+        let commands = commands(&script, &["configure", ""], ("amd64", "hello"), &mut UnknownHost);
         let text = |command: &ScriptCommand| {
             let words = command.words.iter().map(|word| word.as_deref().unwrap_or("?"));
             words.collect::<Vec<_>>().join(" ")
@@ -378,5 +526,87 @@ mod tests {
         {
             let _ = found(text);
         }
+    }
+
+    #[test]
+    fn hostile_scripts_end() {
+        let nested = |count: usize| {
+            let start = "for i in a b c d e f g h i j; do ".repeat(count);
+            format!("{start} A=x; {}", "done; ".repeat(count))
+        };
+        for text in [
+            nested(20),
+            "f() { f; f; f; f; f; f; }; f".to_owned(),
+            format!("A=xx\n{}run $A", "A=$A$A\n".repeat(60)),
+            format!("A={}\nrun {}", "x".repeat(4000), "$A".repeat(100_000)),
+            format!("for i in {}; do run {}; done", "a ".repeat(5000), "word ".repeat(10_000)),
+            "! ".repeat(40_000),
+            "f() ".repeat(40_000),
+            "a && ".repeat(40_000),
+            "(".repeat(40_000),
+            format!("[ {} ]", "a -o ".repeat(40_000)),
+            format!("[ {} ]", "! ".repeat(40_000)),
+            format!("f() {{ {} f; {} }}; f", "if a; then ".repeat(50), "fi; ".repeat(50)),
+        ] {
+            assert!(found(&text).len() <= COMMAND_LIMIT);
+        }
+    }
+
+    #[test]
+    fn expands_arguments() {
+        assert_eq!(found("run \"$@\""), ["run configure "]);
+        assert_eq!(found("f() { run $*; }\nf a b"), ["run a b"]);
+        assert_eq!(
+            found("f() { other && return 0; return 1; }\nif f; then a; else b; fi"),
+            ["other", "a", "b"],
+            "an undecided return"
+        );
+        let decided = "f() { if [ \"$1\" = configure ]; then return 0; fi; return 1; }\n";
+        assert_eq!(found(&format!("{decided}if f \"$@\"; then a; else b; fi")), ["a"]);
+        assert_eq!(found(&format!("{decided}if f other; then a; else b; fi")), ["b"]);
+    }
+
+    /// A host on which `/there` exists and that runs `done`.
+    struct TestHost(Vec<String>);
+
+    impl ScriptHost for TestHost {
+        fn test(&self, _operator: &str, path: &str) -> TestOutcome {
+            TestOutcome::of(path == "/there")
+        }
+
+        fn answer(&self, question: &str) -> Option<String> {
+            (question == "a/b").then(|| "yes".to_owned())
+        }
+
+        fn run(&mut self, words: &[&str]) -> Option<TestOutcome> {
+            (words.first() == Some(&"do")).then(|| {
+                self.0.push(words.join(" "));
+                TestOutcome::Success
+            })
+        }
+    }
+
+    #[test]
+    fn the_host_runs_commands_that_run_in_every_case() {
+        let done = |script: &str| {
+            let (script, mut host) = (format!("#!/bin/sh\n{script}"), TestHost(Vec::new()));
+            let rest = commands(&script, &["configure", ""], ("amd64", "hello"), &mut host);
+            (host.0.join("; "), rest.len())
+        };
+        assert_eq!(done("if [ -d /there ]; then do 1; else do 2; fi"), ("do 1".to_owned(), 0));
+        assert_eq!(done("if [ ! -e /gone ] && do 1; then do 2; fi"), ("do 1; do 2".to_owned(), 0));
+        assert_eq!(done("db_get a/b; do $RET; db_get c; do $RET"), ("do yes".to_owned(), 1));
+        assert_eq!(done("if other; then do 1; fi; do 2"), ("do 2".to_owned(), 2));
+        assert_eq!(done("if other; then exit 0; fi; do 1"), (String::new(), 2));
+        assert_eq!(done("f() { if other; then return; fi; do 1; }; f; do 2"), ("do 2".to_owned(), 2));
+        assert_eq!(done("for i in 1 2; do if other; then continue; fi; do $i; done"), (String::new(), 4));
+        assert_eq!(done("do 1 > /etc/x; do $UNKNOWN; do 2 | do 3"), (String::new(), 4));
+    }
+
+    #[test]
+    fn evaluates_lists_from_the_left() {
+        assert_eq!(found("false && a || b"), ["b"]);
+        assert_eq!(found("true || a && b"), ["b"]);
+        assert_eq!(found("a && b || c"), ["a", "b", "c"]);
     }
 }

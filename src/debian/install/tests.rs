@@ -211,6 +211,116 @@ fn alternatives_of_a_base_are_chosen_anew_unless_an_administrator_chose() {
     }
 }
 
+/// Installs a package with a postinst that is configured, and lists the result and the warning.
+fn configured(package: TestPackage, script: &str) -> (Vec<String>, Option<String>) {
+    let accounts = TestPackage::new("base-passwd")
+        .file("./usr/share/base-passwd/passwd.master", "root::0:0:::\nwww::33:33:::\n")
+        .file("./usr/share/base-passwd/group.master", "root::0:\nstaff::50:\n");
+    let package = package.control("postinst", &format!("#!/bin/sh\nset -e\n{script}\n"));
+    let (_work, installed) =
+        install_on(None, vec![package, accounts], &["/usr/share/base-passwd/*"]).unwrap();
+    let lines = listing(&installed).into_iter().filter(|line| !line.starts_with("usr/share"));
+    let warnings = installed.warnings.iter().map(|warning| warning.message.clone());
+    (lines.collect(), warnings.into_iter().next())
+}
+
+#[test]
+fn scripts_make_files_links_and_directories() {
+    for (script, expected) in [
+        ("mkdir -p /a/b; touch /a/b/c", &["a/", "a/b/", "a/b/c: "][..]),
+        ("install -d -m 700 /a", &["a/"]),
+        ("ln -s ../x /y; ln -sf z /y; ln -s /usr /y || true", &["y -> z"]),
+        ("[ -e /x ] && cp /x /y", &["y: text"]),
+        ("ucf --three-way /x /z; ucf /x /x", &["z: text"]),
+        ("if [ ! -d /d ]; then if mkdir /d 2>/dev/null; then touch /d/e; fi; fi", &["d/", "d/e: "]),
+        ("if mkdir /x; then touch /e; fi", &[]),
+        ("touch /e; [ -h /e ] || rm -f /e", &[]),
+        ("test -e /gone || ln -s x /l", &["l -> x"]),
+    ] {
+        let (mut lines, warning) = configured(package("a").file("./x", "text"), script);
+        lines.retain(|line| line != "x: text" && !line.starts_with("etc") && line != "usr/");
+        assert_eq!(
+            (&*lines, warning),
+            (&*expected.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(), None),
+            "{script}"
+        );
+    }
+}
+
+#[test]
+fn a_command_that_is_not_certain_is_left_undone() {
+    for (script, program) in [
+        ("if other; then mkdir /a; fi", "mkdir, other"),
+        ("mkdir $HOME/a", "mkdir"),
+        ("mkdir a", "mkdir"),
+        ("touch /x/below", "touch"),
+        ("chown nobody /x", "chown"),
+        ("chmod u+s /x", "chmod"),
+        ("ln /x /y", "ln"),
+        ("cp /gone /y", "cp"),
+    ] {
+        let (_, warning) = configured(package("a").file("./x", "text"), script);
+        let expected = format!("its installation scripts were not run, which call {program}");
+        assert_eq!(warning.as_deref(), Some(&*expected), "{script}");
+    }
+}
+
+#[test]
+fn scripts_change_owners_and_modes() {
+    let attributes = |script: &str| {
+        let package =
+            package("a").file("./x", "text").hard_link("./y", "./x").directory("./d").file("./d/e", "");
+        let accounts = package.control("postinst", &format!("#!/bin/sh\n{script}\n"));
+        let base =
+            TestFiles::default().file("etc/passwd", "www:x:33:33:::\n").file("etc/group", "staff:x:50:\n");
+        let (_work, installed) = install_on(Some(&base), vec![accounts], &[]).unwrap();
+        let entries = installed.entries.iter().filter(|entry| entry.path.as_str().len() <= 3);
+        let shown = entries.filter(|entry| (entry.mode, entry.uid, entry.gid) != (0o755, 0, 0));
+        let shown = shown.map(|entry| format!("{} {:o} {}:{}", entry.path, entry.mode, entry.uid, entry.gid));
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(attributes("chmod 0640 /y"), "/x 640 0:0, /y 640 0:0");
+    assert_eq!(attributes("chown -R www:staff /d"), "/d 755 33:50, /d/e 755 33:50");
+    assert_eq!(attributes("chgrp staff /d/e; chown 7 /d"), "/d 755 7:0, /d/e 755 0:50");
+    let overridden = "dpkg-statoverride --list /d || dpkg-statoverride --update --add www staff 2750 /d";
+    assert_eq!(attributes(overridden), "/d 2750 33:50");
+    assert_eq!(attributes("install -d -o www -g staff -m 1777 /d"), "/d 1777 33:50");
+    assert_eq!(attributes("umask 066; touch /f; umask 022; mkdir /g"), "/f 600 0:0");
+    assert_eq!(attributes("getent group staff && chmod 700 /d"), "/d 700 0:0");
+}
+
+#[test]
+fn drivers_of_odbc_are_registered() {
+    let script = "if ! grep -q Free /etc/odbcinst.ini; then odbcinst -i -d -f /t.ini 1>&2; fi\nodbcinst -i -d -f /u.ini";
+    let package =
+        package("a").file("./t.ini", "[Free]\nDriver\t\t= free.so\nPort = \n").file("./u.ini", "[Own]\n");
+    let (lines, warning) = configured(package, script);
+    let list = "etc/odbcinst.ini: [Free]\nUsageCount=1\nDriver=free.so\n\n[Own]\nUsageCount=1\n";
+    assert!(lines.contains(&list.to_owned()), "{lines:?}");
+    assert_eq!(warning, None);
+}
+
+#[test]
+fn scripts_get_the_default_answers_of_debconf() {
+    let script = "f() { [ \"$1\" = configure ]; }\nif [ \"$1\" = configure ]; then db_get a/b; case \"$RET\" in\n\
+                  Slight) ln -s /slight /link;;\nNone) ln -s /none /link;;\nesac; fi";
+    let templates = "Template: a/b\nType: select\nDefault: Slight\nDescription: x\n\nTemplate: c\n";
+    let (lines, warning) = configured(package("a").control("templates", templates), script);
+    assert!(lines.contains(&"link -> /slight".to_owned()), "{lines:?}");
+    assert_eq!(warning, None);
+}
+
+#[test]
+fn certificates_are_where_openssl_looks_for_them() {
+    let certificates = package("ca-certificates").file("./usr/share/ca-certificates/a.crt", "pem\n");
+    let lines = entries(vec![certificates]);
+    assert!(
+        lines.contains(&"usr/lib/ssl/cert.pem -> /etc/ssl/certs/ca-certificates.crt".to_owned()),
+        "{lines:?}"
+    );
+    assert!(lines.contains(&"usr/lib/ssl/certs -> /etc/ssl/certs".to_owned()));
+}
+
 /// A package: the number of its name, true with `Replaces`, and the kinds and numbers of its members.
 type PackageParts = (u8, bool, Vec<(u8, u8)>);
 

@@ -23,7 +23,7 @@ const HEADER: &str = "\
 #
 ";
 
-/// Adds `/etc/ca-certificates.conf` with all certificates, a link to each, and the bundle of all.
+/// Adds `/etc/ca-certificates.conf` with all certificates, a link to each, the bundle of all, and the links of OpenSSL.
 ///
 /// The links by hash of `openssl rehash` are left out: they serve programs that are given the directory alone, and
 /// would need a parser of certificates.
@@ -46,5 +46,8 @@ pub(super) fn configure(package: &UnpackedPackage, tree: &mut PackageTree<'_>) -
     let bundle: String = bundle.into_values().collect();
     tree.add_file("etc/ssl/certs/ca-certificates.crt", bundle, &owner);
     tree.add_directory("usr/local/share/ca-certificates", 0o755, 0, &owner);
+    // OpenSSL's default places, which the package openssl has, and Python's `ssl` looks up.
+    tree.add_link("usr/lib/ssl/certs", "/etc/ssl/certs", &owner);
+    tree.add_link("usr/lib/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt", &owner);
     Ok(())
 }

@@ -9,12 +9,16 @@
 //! | debianutils | `/etc/shells` |
 //! | netbase | `/etc/networks` |
 //! | readline-common | `/etc/inputrc` |
-//! | ca-certificates | `/etc/ca-certificates.conf`, `/etc/ssl/certs` |
+//! | ca-certificates | `/etc/ca-certificates.conf`, `/etc/ssl/certs`, the links in `/usr/lib/ssl` |
+//! | ca-certificates-java | the keystore |
+//! | graphviz | the list of plugins |
 //! | tzdata | `/etc/localtime`, `/etc/timezone` |
 
 mod accounts;
 mod base_files;
 mod certificates;
+mod graphviz;
+mod java;
 
 use super::InstallError;
 use super::package_tree::PackageTree;
@@ -36,6 +40,7 @@ pub(super) fn configure(
         match package.control.name() {
             "base-files" => base_files::configure(package, tree)?,
             "ca-certificates" => certificates::configure(package, tree)?,
+            "ca-certificates-java" => java::configure(package, tree)?,
             "libc-bin" => copy(package, tree, "usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf")?,
             "netbase" => tree.add_file("etc/networks", NETWORKS, &package.owner()),
             "debianutils" => shells(package, tree)?,
@@ -44,7 +49,7 @@ pub(super) fn configure(
             _ => {}
         }
     }
-    Ok(())
+    graphviz::configure(tree)
 }
 
 /// `/etc/networks` of netbase's postinst. Engines mount an `/etc/hosts` of their own.

@@ -28,10 +28,13 @@ enum ExpansionPart {
     Unknown,
 }
 
+/// The longest value of a word, in bytes.
+const VALUE_LIMIT: usize = 4096;
+
 const OPERATORS: [&str; 9] = [";;", "&&", "||", "\n", ";", "&", "|", "(", ")"];
 
 impl ScriptWord {
-    /// Returns the value if all parts are constant.
+    /// Returns the value if all parts are constant and it is not long: each assignment could double it.
     pub(super) fn value(&self, variables: &BTreeMap<String, String>) -> Option<String> {
         let mut value = String::new();
         for part in &self.parts {
@@ -40,8 +43,18 @@ impl ScriptWord {
                 ExpansionPart::Variable(name) => value.push_str(variables.get(name)?),
                 ExpansionPart::Unknown => return None,
             }
+            if value.len() > VALUE_LIMIT {
+                return None;
+            }
         }
         Some(value)
+    }
+
+    /// Returns true for `$@` and `$*`.
+    pub(super) fn is_arguments(&self) -> bool {
+        let mut parts =
+            self.parts.iter().filter(|part| !matches!(part, ExpansionPart::Text(text) if text.is_empty()));
+        matches!((parts.next(), parts.next()), (Some(ExpansionPart::Variable(name)), None) if name == "@")
     }
 
     /// Returns an unquoted word's text: keywords are such.
@@ -226,8 +239,10 @@ impl ScriptLexer<'_> {
             end = 1;
         }
         if end == 0 {
-            let _ = self.next();
-            return ExpansionPart::Unknown;
+            return match self.next() {
+                Some('@' | '*') => ExpansionPart::Variable("@".to_owned()),
+                _ => ExpansionPart::Unknown,
+            };
         }
         let name = self.rest[..end].to_owned();
         self.rest = &self.rest[end..];

@@ -1,5 +1,7 @@
 //! The grammar of the shell language, without what no maintainer script uses. Malformed text ends early.
 
+use std::rc::Rc;
+
 use super::lexer::{ScriptToken, ScriptWord};
 
 /// A command.
@@ -9,13 +11,19 @@ pub(super) enum ScriptNode {
     Group(Vec<ScriptNode>),
     Pipeline(Vec<ScriptNode>),
     Not(Box<ScriptNode>),
-    And(Box<ScriptNode>, Box<ScriptNode>),
-    Or(Box<ScriptNode>, Box<ScriptNode>),
+    AndOr(Box<ScriptNode>, Vec<(AndOr, ScriptNode)>),
     If { branches: Vec<(Vec<ScriptNode>, Vec<ScriptNode>)>, otherwise: Vec<ScriptNode> },
     Case { word: ScriptWord, arms: Vec<(Vec<String>, Vec<ScriptNode>)> },
     For { variable: String, words: Vec<ScriptWord>, body: Vec<ScriptNode> },
     Loop { condition: Vec<ScriptNode>, body: Vec<ScriptNode> },
-    Function { name: String, body: Vec<ScriptNode> },
+    Function { name: String, body: Rc<[ScriptNode]> },
+}
+
+/// An operator between the commands of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AndOr {
+    And,
+    Or,
 }
 
 /// A simple command.
@@ -114,33 +122,37 @@ impl<'a> Parser<'a> {
     }
 
     fn and_or(&mut self) -> Option<ScriptNode> {
-        let mut node = self.pipeline()?;
+        let first = self.pipeline()?;
+        let mut rest = Vec::new();
         loop {
-            let is_and = self.eat_operator("&&");
-            if !is_and && !self.eat_operator("||") {
-                return Some(node);
-            }
+            let operator = match self.operator() {
+                Some("&&") => AndOr::And,
+                Some("||") => AndOr::Or,
+                _ => break,
+            };
+            self.skip();
             while self.eat_operator("\n") {}
-            let Some(second) = self.pipeline() else { return Some(node) };
-            let (first, second) = (Box::new(node), Box::new(second));
-            node = if is_and { ScriptNode::And(first, second) } else { ScriptNode::Or(first, second) };
+            let Some(next) = self.pipeline() else { break };
+            rest.push((operator, next));
         }
+        Some(if rest.is_empty() { first } else { ScriptNode::AndOr(Box::new(first), rest) })
     }
 
     fn pipeline(&mut self) -> Option<ScriptNode> {
-        if self.eat_keyword("!") {
-            return Some(ScriptNode::Not(Box::new(self.pipeline()?)));
+        let mut is_negated = false;
+        while self.eat_keyword("!") {
+            is_negated = !is_negated;
         }
-        let first = self.command()?;
-        if self.operator() != Some("|") {
-            return Some(first);
+        let mut node = self.command()?;
+        if self.operator() == Some("|") {
+            let mut nodes = vec![node];
+            while self.eat_operator("|") {
+                while self.eat_operator("\n") {}
+                nodes.extend(self.command());
+            }
+            node = ScriptNode::Pipeline(nodes);
         }
-        let mut nodes = vec![first];
-        while self.eat_operator("|") {
-            while self.eat_operator("\n") {}
-            nodes.extend(self.command());
-        }
-        Some(ScriptNode::Pipeline(nodes))
+        Some(if is_negated { ScriptNode::Not(Box::new(node)) } else { node })
     }
 
     fn command(&mut self) -> Option<ScriptNode> {
@@ -271,7 +283,10 @@ impl<'a> Parser<'a> {
                 self.skip();
                 self.skip();
                 self.skip_newlines();
-                return Some(ScriptNode::Function { name, body: self.command().into_iter().collect() });
+                self.depth += 1;
+                let body = self.command().into_iter().collect();
+                self.depth -= 1;
+                return Some(ScriptNode::Function { name, body });
             }
         }
         let is_empty = command.words.is_empty() && command.assignments.is_empty() && !command.writes;
