@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use super::files::Views;
 use super::{FileCounts, FileDiff, FileOwner, PackageDiff};
 use crate::base::{BaseError, FoundContent, View, WantedContent};
-use crate::debian::{Package, packages_in};
+use crate::debian::Package;
 use crate::progress::Progress;
 use crate::tree::ImagePath;
 
 /// The bytes read of a package's list of files.
 const LIST_BYTES: u64 = 32 << 20;
-const STATUS: &str = "var/lib/dpkg/status";
 /// The convention of distroless: one paragraph a file.
 const STATUS_FILES: &str = "var/lib/dpkg/status.d";
 const INFO: &str = "var/lib/dpkg/info";
@@ -84,26 +83,17 @@ pub(super) fn compare(
         .collect())
 }
 
-/// Returns the installed packages by name; a second architecture has its name in the key.
+/// Returns the installed packages by name; a second architecture has its name in the key. A package that is both in
+/// `status` and in a file of its own is one.
 fn installed(view: &View) -> BTreeMap<String, Package> {
-    let mut packages = BTreeMap::new();
-    let mut add = |text: &str| {
-        for package in packages_in(text) {
-            let name = package.name.clone();
-            let key =
-                if packages.contains_key(&name) { format!("{name}:{}", package.architecture) } else { name };
-            packages.insert(key, package);
-        }
-    };
-    if let Some(text) = view.retained_text(STATUS) {
-        add(text);
-    }
-    if let Ok(folder) = ImagePath::new(STATUS_FILES) {
-        for (path, _) in view.below(&folder) {
-            if let Some(text) = view.retained_text(path.as_str()) {
-                add(text);
-            }
-        }
+    let mut packages: BTreeMap<String, Package> = BTreeMap::new();
+    for package in view.packages() {
+        let key = match packages.get(&package.name) {
+            Some(first) if first.architecture == package.architecture => continue,
+            Some(_) => format!("{}:{}", package.name, package.architecture),
+            None => package.name.clone(),
+        };
+        packages.insert(key, package);
     }
     packages
 }

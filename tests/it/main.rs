@@ -32,6 +32,8 @@ mod damaged_cache;
 mod debian;
 mod deploy;
 mod diff;
+#[cfg(feature = "apt")]
+mod distroless;
 mod docker;
 mod dockerignore;
 #[cfg(feature = "registry")]
@@ -80,6 +82,8 @@ mod static_files;
 mod store;
 mod test_image;
 mod tools;
+#[cfg(feature = "apt")]
+mod ubuntu;
 mod unchanged;
 mod unprivileged;
 mod venv;

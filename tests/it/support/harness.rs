@@ -38,6 +38,11 @@ pub(crate) fn skip(reason: &str) -> ! {
     panic::resume_unwind(Box::new(Skipped(reason.to_owned())))
 }
 
+/// Ends the test as ignored, also on CI: the test needs something that the machine of a user need not have.
+pub(crate) fn leave_out(reason: &str) -> ! {
+    panic::resume_unwind(Box::new(Skipped(reason.to_owned())))
+}
+
 /// Runs the tests selected on the command line.
 pub(crate) fn run() -> ExitCode {
     let mut arguments = Arguments::from_args();

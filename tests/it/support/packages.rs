@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use super::layout::json;
 use super::{Outcome, Project, output_of, requires, run, target_dir};
 
 const SERVICE: &str = r#"
@@ -91,4 +93,33 @@ pub(crate) fn locked_sets(project: &Project) -> Vec<Vec<(String, String)>> {
         packages.map(|package| (text(package, "name"), text(package, "version"))).collect()
     };
     sets.into_iter().map(packages).collect()
+}
+
+/// The findings of syft in an image.
+pub(crate) struct ScannedImage(serde_json::Value);
+
+impl ScannedImage {
+    /// Scans the only image of a project.
+    pub(crate) fn of(project: &Project) -> Self {
+        requires("syft");
+        let mut command = Command::new("syft");
+        command.args(["scan", "--quiet", "--output", "json", "oci-dir:dist/image"]);
+        command.env("SYFT_CHECK_FOR_APP_UPDATE", "false").current_dir(project.path());
+        Self(json(&run(&mut command).success().stdout))
+    }
+
+    /// Returns the distribution: `debian 12`.
+    pub(crate) fn distribution(&self) -> String {
+        let of = |key: &str| self.0["distro"][key].as_str().unwrap_or_default().to_owned();
+        [of("id"), of("versionID")].join(" ")
+    }
+
+    /// Lists the packages of a type: `NAME VERSION`.
+    pub(crate) fn packages(&self, kind: &str) -> BTreeSet<String> {
+        let artifacts = self.0["artifacts"].as_array().expect("artifacts").iter();
+        let text =
+            |artifact: &serde_json::Value, key: &str| artifact[key].as_str().expect("a text").to_owned();
+        let found = artifacts.filter(|artifact| artifact["type"] == kind);
+        found.map(|artifact| [text(artifact, "name"), text(artifact, "version")].join(" ")).collect()
+    }
 }
