@@ -60,6 +60,14 @@ pub enum ProvisionError {
         /// True if a build found no version in version control.
         is_of_version: bool,
     },
+    /// An installation failed that may succeed with another Python than the base's, the only one that is tried.
+    #[error("{failure}")]
+    OfBase {
+        /// The full version of the base's Python.
+        version: String,
+        /// The failure.
+        failure: Box<ProvisionError>,
+    },
     /// No workspace at or above the project.
     #[error("package `{name}` not found: {} is not in a uv workspace", printable::path(.context))]
     NoWorkspace {
@@ -113,6 +121,10 @@ impl Advice for ProvisionError {
                 "correct `members` in [tool.uv.workspace], or add the file".to_owned()
             }
             Self::OnlyUv { .. } => "install uv, or name a virtual environment with --venv".to_owned(),
+            Self::OfBase { version, .. } => format!(
+                "a distribution may not support the base's Python {version}: choose a base with an older one, or name \
+                 a virtual environment with --venv"
+            ),
             Self::Failed { .. } => {
                 "make the virtual environment yourself and name it with --venv, or turn this step off with --no-provision"
                     .to_owned()
@@ -132,6 +144,16 @@ impl From<RequirementsError> for ProvisionError {
 }
 
 impl ProvisionError {
+    /// Names the Python of a base as a possible cause.
+    pub(super) fn on_base(self, version: Option<&str>) -> Self {
+        match version {
+            Some(version) if self.is_of_python() => {
+                Self::OfBase { version: version.to_owned(), failure: Box::new(self) }
+            }
+            _ => self,
+        }
+    }
+
     /// Returns the line of a tool that names the cause.
     pub(super) fn line(&self) -> String {
         match self {

@@ -396,6 +396,7 @@ impl Provision<'_> {
         if let Some(warning) = warning {
             self.progress.warn(warning);
         }
+        let of_base = self.version_of_base(&pythons);
         let mut others = VecDeque::from(pythons);
         while let Some(python) = others.pop_front() {
             let tool = self.tool(uv.as_deref(), &python)?;
@@ -417,7 +418,7 @@ impl Provision<'_> {
                             first_error.get_or_insert(error);
                             reason
                         }
-                        Err(error) => return Err(first_error.unwrap_or(error)),
+                        Err(error) => return Err(first_error.unwrap_or(error).on_base(of_base)),
                     }
                 }
             };
@@ -476,6 +477,21 @@ impl Provision<'_> {
             PythonChoice::Any(_) | PythonChoice::None => None,
         };
         Some((ChosenInterpreter::OfBase(Box::new(unpacked)), warning))
+    }
+
+    /// Returns the version of the base's Python if it is the only one to try: with an older interpreter of this machine,
+    /// the environment would not fit the base.
+    fn version_of_base(&self, pythons: &[ChosenInterpreter]) -> Option<&str> {
+        let version = self.base_python?.full_version;
+        match pythons {
+            [ChosenInterpreter::OfBase(_)] => Some(version),
+            [ChosenInterpreter::Program(one)] => {
+                let of_base = interpreter::version_of_text(version)?;
+                let is_same = (one.version.major, one.version.minor) == (of_base.major, of_base.minor);
+                is_same.then_some(version)
+            }
+            _ => None,
+        }
     }
 
     /// Returns the tool that makes an environment of an interpreter.

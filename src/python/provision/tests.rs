@@ -307,6 +307,24 @@ fn shows_the_output_of_a_failed_tool() {
 }
 
 #[test]
+fn a_failure_with_the_only_python_names_the_base() {
+    let failed = |is_of_python: bool| ProvisionError::Failed {
+        command: "uv sync".to_owned(),
+        status: "exit status: 1".to_owned(),
+        output: "Failed to build".to_owned(),
+        reason: String::new(),
+        is_of_python,
+        is_of_version: false,
+    };
+    let of_base = failed(true).on_base(Some("3.13.5"));
+    assert_eq!(of_base.to_string(), failed(true).to_string());
+    assert!(of_base.help().unwrap().contains("the base's Python 3.13.5: choose a base"));
+    for error in [failed(false).on_base(Some("3.13.5")), failed(true).on_base(None)] {
+        assert!(error.help().unwrap().contains("--no-provision"));
+    }
+}
+
+#[test]
 fn refuses_without_tool_file_or_uv() {
     let nothing = folder(&["uv"], &[]);
     assert!(matches!(run(nothing.path(), &Silent), Err(ProvisionError::NothingToInstall(_))));
