@@ -74,6 +74,16 @@ Examples:
   ipo-oci test . --report junit=test.xml            # in CI
   ipo-oci test . --network host --env-file .env     # with a database of this machine";
 
+pub(super) const RUN: &str = "\
+Examples:
+  ipo-oci run                                       # builds and runs the runtime image
+  ipo-oci run --target dev --env-file .env          # with the source of this machine, and reload
+  ipo-oci run -p 9000 --secret db-password=.secrets/db
+  ipo-oci run --process worker
+  ipo-oci run --entrypoint python -i                # an interpreter in the image
+  ipo-oci run -- --workers 2                        # with arguments for the server
+  ipo-oci run oci:dist/image";
+
 pub(super) const DEPLOY: &str = "\
 Examples:
   ipo-oci deploy compose > compose.yaml             # the project's processes

@@ -5,6 +5,7 @@ mod arguments;
 mod build;
 mod cache;
 mod check;
+mod container;
 mod context;
 mod copy;
 mod deploy;
@@ -26,6 +27,7 @@ mod rebase;
 mod remote_cache;
 mod reports;
 mod resolve;
+mod run;
 mod settings;
 mod streams;
 mod summary;
@@ -114,6 +116,12 @@ enum Command {
     /// its stop signal ends it in time. Exit code 5: this machine permits no container.
     #[command(after_long_help = help::TEST)]
     Test(Box<test::TestArguments>),
+    /// Run an image in the foreground, without a container engine
+    ///
+    /// The container has the standard streams and the network of this machine. Ctrl-C stops it by its stop signal, a
+    /// second one kills it. The exit code is that of its process.
+    #[command(after_long_help = help::RUN)]
+    Run(Box<run::RunArguments>),
     /// Copy an image between registries, layouts, archives and engines
     #[command(after_long_help = help::COPY)]
     Copy(copy::CopyArguments),
@@ -190,8 +198,12 @@ pub(crate) fn main() -> ExitCode {
         let warning = Warning::new(name, "is an unknown variable, and ignored");
         terminal.warn(warning.with_help(format!("set {meant} instead")));
     }
-    match run(arguments.command, &terminal) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments, &terminal),
+        command => run_command(command, &terminal).map(|()| ExitCode::SUCCESS),
+    };
+    match outcome {
+        Ok(code) => code,
         Err(failure) => {
             terminal.failure(&failure);
             failure.exit_code()
@@ -215,7 +227,8 @@ fn parse() -> Result<Arguments, clap::Error> {
     Ok(arguments)
 }
 
-fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
+/// Runs a command whose success has exit code 0.
+fn run_command(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         Command::Build(mut arguments) => {
             arguments.select_members()?;
@@ -229,6 +242,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Cat(arguments) => files::print(&arguments, terminal),
         Command::Lock(arguments) => lock::run(&arguments, terminal),
         Command::Test(arguments) => test::run(&arguments, terminal),
+        Command::Run(arguments) => run::run(&arguments, terminal).map(|_| ()),
         Command::Copy(arguments) => copy::run(&arguments, terminal),
         Command::Inspect(arguments) => inspect::run(&arguments, terminal),
         Command::Verify(arguments) => verify::run(&arguments, terminal),

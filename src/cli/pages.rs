@@ -67,7 +67,7 @@ const OTHERS: [(&str, &str); 32] = [
     ("from-other-builders", include_str!("../../docs/from-other-builders.md")),
 ];
 
-const PAGES: [Page; 18] = [
+const PAGES: [Page; 19] = [
     Page {
         topic: "guide",
         about: "Tutorial: from an empty folder to a running container",
@@ -107,6 +107,11 @@ const PAGES: [Page; 18] = [
         topic: "test",
         about: "Starting an image without an engine: health, requests, stop",
         text: include_str!("../../docs/test.md"),
+    },
+    Page {
+        topic: "run",
+        about: "Running an image in the foreground, with secrets, ports and source",
+        text: include_str!("../../docs/run.md"),
     },
     Page {
         topic: "registries",
@@ -161,7 +166,7 @@ const PAGES: [Page; 18] = [
 ];
 
 /// The commands with help.
-pub(super) const COMMANDS: [&str; 20] = [
+pub(super) const COMMANDS: [&str; 21] = [
     "build",
     "init",
     "check",
@@ -171,6 +176,7 @@ pub(super) const COMMANDS: [&str; 20] = [
     "cat",
     "lock",
     "test",
+    "run",
     "copy",
     "inspect",
     "verify",

@@ -8,23 +8,20 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ipo_oci::builder::Built;
-use ipo_oci::error::FileError;
 use ipo_oci::image::Image;
 use ipo_oci::platform::Platform;
 use ipo_oci::printable;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
 use ipo_oci::report::text::Style;
-use ipo_oci::run::{
-    self, EngineProgram, NetworkMode, RootMode, RunError, RuntimeName, Suite, TestOptions, TestReport,
-    TestStep, UrlCheck,
-};
+use ipo_oci::run::{self, Suite, TestOptions, TestReport, TestStep, UrlCheck};
 use ipo_oci::settings::Seconds;
 use ipo_oci::store;
 
 use super::access::AccessArguments;
-use super::arguments::{pair, setting};
+use super::arguments::setting;
 use super::build::BuildArguments;
+use super::container::{ContainerArguments, NetworkArgument, failure};
 use super::failure::Failure;
 use super::reports::write_file;
 use super::terminal::{self, Terminal};
@@ -74,27 +71,14 @@ pub(crate) struct TestArguments {
     /// Time to stop after the signal [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = setting::<Seconds>)]
     stop_timeout: Option<Seconds>,
-    /// Environment variable of the container; repeatable
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = pair)]
-    env: Vec<(String, String)>,
-    /// File of environment variables, one a line; repeatable
-    #[arg(long, value_name = "FILE")]
-    env_file: Vec<PathBuf>,
     /// Network of the container
     #[arg(long, value_enum, default_value = "private")]
     network: NetworkArgument,
-    /// Make the whole root file system writable
-    #[arg(long)]
-    writable: bool,
-    /// Runtime [default: the first that the machine has and permits]
-    #[arg(long, value_enum, conflicts_with = "engine")]
-    runtime: Option<RuntimeArgument>,
-    /// Use a container engine in place of a runtime
-    #[arg(long, value_enum)]
-    engine: Option<EngineArgument>,
     /// Write the result as JUnit XML
     #[arg(long, value_name = "junit=FILE")]
     report: Option<JunitReport>,
+    #[command(flatten)]
+    container: ContainerArguments,
     #[command(flatten)]
     access: AccessArguments,
 }
@@ -108,34 +92,6 @@ enum ServiceTarget {
     Dev,
     /// Both
     All,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum NetworkArgument {
-    /// Its own, with a loopback device alone
-    Private,
-    /// The machine's
-    Host,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RuntimeArgument {
-    /// crun
-    Crun,
-    /// runc
-    Runc,
-    /// youki
-    Youki,
-    /// ipo-oci itself, with util-linux's unshare
-    Own,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum EngineArgument {
-    /// docker
-    Docker,
-    /// podman
-    Podman,
 }
 
 /// The file of `--report junit=FILE`.
@@ -186,36 +142,13 @@ pub(crate) fn run(arguments: &TestArguments, terminal: &Terminal) -> Result<(), 
 
 impl TestArguments {
     fn options(&self) -> Result<TestOptions, Failure> {
-        let program =
-            std::env::current_exe().map_err(|error| FileError::new("find", "this program", error))?;
-        let mut options = TestOptions::new(program);
-        options.runtime = self.runtime.map(|runtime| match runtime {
-            RuntimeArgument::Crun => RuntimeName::Crun,
-            RuntimeArgument::Runc => RuntimeName::Runc,
-            RuntimeArgument::Youki => RuntimeName::Youki,
-            RuntimeArgument::Own => RuntimeName::Own,
-        });
-        options.engine = self.engine.map(|engine| match engine {
-            EngineArgument::Docker => EngineProgram::Docker,
-            EngineArgument::Podman => EngineProgram::Podman,
-        });
-        options.network = match self.network {
-            NetworkArgument::Private => NetworkMode::Private,
-            NetworkArgument::Host => NetworkMode::Host,
-        };
-        options.root = if self.writable { RootMode::Writable } else { RootMode::ReadOnly };
+        let mut options = TestOptions::new(self.container.options(self.network, &self.access)?);
         options.requests.clone_from(&self.get);
         options.port = self.port;
         options.timeout = self.timeout.map(|timeout| timeout.0);
         if let Some(timeout) = self.stop_timeout {
             options.stop_timeout = timeout.0;
         }
-        for file in &self.env_file {
-            options.env.extend(read_env_file(file)?);
-        }
-        options.env.extend(self.env.iter().cloned());
-        options.search_path = std::env::var_os("PATH");
-        options.cache = self.access.cache();
         Ok(options)
     }
 
@@ -272,30 +205,6 @@ impl TestArguments {
     }
 }
 
-/// Reads `NAME=VALUE` lines in Docker's format: no quotes, comments begin with `#`, and a name alone
-/// takes the value of this process.
-fn read_env_file(file: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| FileError::new("read", file, error))?;
-    let mut pairs = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim_start();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        match line.split_once('=') {
-            Some((name, value)) if !name.is_empty() => pairs.push((name.to_owned(), value.to_owned())),
-            None => pairs.extend(std::env::var(line).ok().map(|value| (line.to_owned(), value))),
-            Some(_) => {
-                return Err(Failure::usage(
-                    format!("invalid line {number} of {}", printable::path(file)),
-                    "write it as NAME=VALUE",
-                ));
-            }
-        }
-    }
-    Ok(pairs)
-}
-
 impl Tests<'_> {
     fn test(&mut self, name: &str, image: &Image) -> Result<(), Failure> {
         let Self { style, terminal, width, .. } = *self;
@@ -311,9 +220,7 @@ impl Tests<'_> {
                 let _ = terminal.styled_result(&line(step, width, style));
             }
         });
-        let report = outcome.map_err(|error: RunError| {
-            if error.is_refusal() { Failure::refused(error) } else { Failure::failed(error) }
-        })?;
+        let report = outcome.map_err(failure)?;
         let failed = report.failure().is_some();
         if failed {
             terminal.styled_result(&log(&report.log, style))?;
@@ -414,20 +321,6 @@ fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_an_env_file_as_docker_does() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("env");
-        std::fs::write(&file, "# comment\n\nA=1 # no comment\n  B=\"q\"\nPATH\nNOT_SET_ANYWHERE\nC=\n")
-            .unwrap();
-        let pairs = read_env_file(&file).map_err(|error| error.to_string()).unwrap();
-        let names: Vec<_> = pairs.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["A", "B", "PATH", "C"]);
-        assert_eq!((pairs[0].1.as_str(), pairs[1].1.as_str()), ("1 # no comment", "\"q\""));
-        std::fs::write(&file, "=1\n").unwrap();
-        assert!(read_env_file(&file).is_err());
-    }
 
     #[test]
     fn prints_both_ends_of_a_long_log() {

@@ -18,7 +18,7 @@ const RETRIES: u32 = 3;
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct RuntimeConfig {
-    entrypoint: Option<Vec<String>>,
+    pub(crate) entrypoint: Option<Vec<String>>,
     cmd: Option<Vec<String>>,
     env: Option<Vec<String>>,
     pub(crate) working_dir: Option<String>,

@@ -15,6 +15,7 @@ pub(crate) mod launcher;
 pub(crate) mod layers;
 pub(crate) mod process;
 pub(crate) mod source_layer;
+mod source_mounts;
 pub(crate) mod start;
 
 pub use crate::image::Process;
@@ -23,6 +24,7 @@ pub use appended::AppendedLayer;
 pub use describe::{SCHEMA, to_json};
 pub use error::PlanError;
 pub use extra::ExtraLayer;
+pub use source_mounts::SourceMount;
 pub use start::{RequiredProgram, Role, StartError, StartFault};
 
 pub(crate) use layers::Pieces;

@@ -4,13 +4,16 @@
 //! The document is written as JSON: `oci_spec::runtime` has builders for its types, and would compile
 //! for every embedder.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config::ImageProcess;
+use super::options::MountAccess;
 use super::rootfs::Rootfs;
 use super::user::ContainerUser;
-use std::path::Path;
+use crate::tree::ImagePath;
 
 /// Mount points that every image gets.
 pub(super) const MOUNT_POINTS: [&str; 4] = ["/proc", "/dev", "/sys", "/tmp"];
@@ -18,8 +21,12 @@ pub(super) const MOUNT_POINTS: [&str; 4] = ["/proc", "/dev", "/sys", "/tmp"];
 pub(super) const ROOTFS: &str = "rootfs";
 /// The configuration of a bundle.
 pub(super) const CONFIG: &str = "config.json";
+/// The folder of secrets in a container, as in Compose and Swarm.
+pub(super) const SECRETS: &str = "/run/secrets";
+/// The folder of a bundle where the agent mounts a file system in memory with the secrets.
+pub(super) const SECRETS_FOLDER: &str = "secrets";
 /// The host name of a container.
-pub(super) const HOST_NAME: &str = "ipo-oci-test";
+pub(super) const HOST_NAME: &str = "ipo-oci";
 
 /// Docker's capabilities of a process of root. Other processes have none, as in Docker.
 const ROOT_CAPABILITIES: [&str; 14] = [
@@ -59,13 +66,39 @@ pub(super) enum UserNamespace {
     OneUser,
 }
 
-/// Returns the configuration of a bundle in `folder`.
+/// The terminal of a container's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Console {
+    /// Standard input and output are those of the runtime.
+    None,
+    /// The runtime makes a pseudo-terminal, and passes on the terminal of its own.
+    Terminal,
+}
+
+/// A file or folder of this machine in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BindMount {
+    pub(super) source: PathBuf,
+    pub(super) destination: ImagePath,
+    pub(super) access: MountAccess,
+}
+
+/// The files of a container.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BundleFiles<'a> {
+    pub(super) rootfs: &'a Rootfs,
+    pub(super) mounts: &'a [BindMount],
+    /// The folder of the bundle.
+    pub(super) folder: &'a Path,
+}
+
+/// Returns the configuration of a bundle.
 pub(super) fn config(
     process: &ImageProcess,
     user: &ContainerUser,
-    rootfs: &Rootfs,
+    files: &BundleFiles<'_>,
     namespace: UserNamespace,
-    folder: &Path,
+    console: Console,
 ) -> Value {
     let capabilities: &[&str] = if user.uid == 0 { &ROOT_CAPABILITIES } else { &[] };
     let groups = match namespace {
@@ -88,7 +121,7 @@ pub(super) fn config(
     json!({
         "ociVersion": "1.0.2",
         "process": {
-            "terminal": false,
+            "terminal": console == Console::Terminal,
             "user": { "uid": user.uid, "gid": user.gid, "additionalGids": groups },
             "args": process.args,
             "env": env,
@@ -99,16 +132,16 @@ pub(super) fn config(
             },
             "noNewPrivileges": true,
         },
-        "root": { "path": ROOTFS, "readonly": !rootfs.is_writable },
+        "root": { "path": ROOTFS, "readonly": !files.rootfs.is_writable },
         "hostname": HOST_NAME,
-        "mounts": mounts(rootfs, folder),
+        "mounts": mounts(files),
         "linux": linux,
     })
 }
 
 /// Returns the mounts, in order. Writable folders are folders of the root file system itself, a copy that
 /// the test removes, so that they keep their content.
-fn mounts(rootfs: &Rootfs, folder: &Path) -> Vec<Mount> {
+fn mounts(files: &BundleFiles<'_>) -> Vec<Mount> {
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| Mount {
         destination: destination.to_owned(),
         kind: kind.to_owned(),
@@ -129,9 +162,14 @@ fn mounts(rootfs: &Rootfs, folder: &Path) -> Vec<Mount> {
         mount("/sys", "bind", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]),
         mount("/tmp", "tmpfs", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
     ];
-    mounts.extend(rootfs.writable.iter().filter(|path| path.to_string() != "/tmp").map(|path| {
-        let source = folder.join(ROOTFS).join(path.as_str());
+    mounts.extend(files.rootfs.writable.iter().filter(|path| path.to_string() != "/tmp").map(|path| {
+        let source = files.folder.join(ROOTFS).join(path.as_str());
         mount(&path.to_string(), "bind", &source.to_string_lossy(), &["rbind", "rw", "nosuid", "nodev"])
+    }));
+    mounts.extend(files.mounts.iter().map(|bind| {
+        let access = if bind.access == MountAccess::Writable { "rw" } else { "ro" };
+        let options = ["rbind", access, "nosuid", "nodev"];
+        mount(&bind.destination.to_string(), "bind", &bind.source.to_string_lossy(), &options)
     }));
     mounts
 }
@@ -139,14 +177,26 @@ fn mounts(rootfs: &Rootfs, folder: &Path) -> Vec<Mount> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::ImagePath;
+    use crate::run::config::CommandChange;
 
     fn bundle(uid: u32, namespace: UserNamespace) -> Value {
+        let bind = BindMount {
+            source: "/home/me/app".into(),
+            destination: ImagePath::new("/app/app").unwrap(),
+            access: MountAccess::ReadOnly,
+        };
         let config = br#"{"config":{"Cmd":["a"],"WorkingDir":"/srv"}}"#;
         let user = ContainerUser { uid, gid: 5, groups: vec![6], home: "/".to_owned() };
         let writable = vec![ImagePath::new("/data").unwrap()];
-        let rootfs = Rootfs { files: 1, bytes: 1, writable, is_writable: false };
-        super::config(&ImageProcess::of(config).unwrap(), &user, &rootfs, namespace, Path::new("/b"))
+        let rootfs = Rootfs { files: 1, bytes: 1, writable, is_writable: false, mounted: Vec::new() };
+        let files = BundleFiles { rootfs: &rootfs, mounts: &[bind], folder: Path::new("/b") };
+        super::config(
+            &ImageProcess::of(config, &CommandChange::default()).unwrap(),
+            &user,
+            &files,
+            namespace,
+            Console::None,
+        )
     }
 
     #[test]
@@ -176,9 +226,11 @@ mod tests {
     }
 
     #[test]
-    fn writable_folders_are_those_of_the_copy() {
+    fn writable_folders_are_those_of_the_copy_and_mounts_follow() {
         let config = bundle(1000, UserNamespace::Inherited);
-        let mount = config["mounts"].as_array().unwrap().last().unwrap();
+        let [.., mount, last] = config["mounts"].as_array().unwrap().as_slice() else { panic!("mounts") };
         assert_eq!((&mount["destination"], &mount["source"]), (&json!("/data"), &json!("/b/rootfs/data")));
+        assert_eq!((&last["destination"], &last["source"]), (&json!("/app/app"), &json!("/home/me/app")));
+        assert_eq!(last["options"], json!(["rbind", "ro", "nosuid", "nodev"]));
     }
 }

@@ -23,16 +23,27 @@ pub(super) struct ImageProcess {
     pub(super) health: Option<HealthCheck>,
 }
 
+/// A change of the command, with Docker's meaning: a new entrypoint drops the image's command too.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct CommandChange<'a> {
+    pub(super) entrypoint: Option<&'a str>,
+    pub(super) arguments: &'a [String],
+}
+
 impl ImageProcess {
-    /// Reads the configuration of an image.
+    /// Reads the configuration of an image, for another command.
     ///
     /// # Errors
     /// Fails if the configuration is invalid or has no command.
-    pub(super) fn of(config: &[u8]) -> Result<Self, RunError> {
+    pub(super) fn of(config: &[u8], change: &CommandChange<'_>) -> Result<Self, RunError> {
         let document: Value =
             serde_json::from_slice(config).map_err(|error| RunError::Config(error.to_string()))?;
         let config = RuntimeConfig::of(&document).map_err(|error| RunError::Config(error.to_string()))?;
-        let args = config.command();
+        let args = match (change.entrypoint, change.arguments) {
+            (None, []) => config.command(),
+            (None, arguments) => [config.entrypoint.as_deref().unwrap_or_default(), arguments].concat(),
+            (Some(program), arguments) => [&[program.to_owned()], arguments].concat(),
+        };
         if args.is_empty() {
             return Err(RunError::NoCommand);
         }
@@ -80,7 +91,7 @@ mod tests {
     use std::time::Duration;
 
     fn process(config: &Value) -> Result<ImageProcess, RunError> {
-        ImageProcess::of(json!({ "config": config }).to_string().as_bytes())
+        ImageProcess::of(json!({ "config": config }).to_string().as_bytes(), &CommandChange::default())
     }
 
     #[test]
@@ -107,10 +118,27 @@ mod tests {
         assert_eq!((process.cwd, process.stop_signal), (ImagePath::root(), StopSignal::TERM));
         for config in [json!(null), json!({}), json!({ "Entrypoint": null, "Cmd": [] })] {
             assert!(matches!(
-                ImageProcess::of(json!({ "config": config }).to_string().as_bytes()),
+                ImageProcess::of(
+                    json!({ "config": config }).to_string().as_bytes(),
+                    &CommandChange::default()
+                ),
                 Err(RunError::NoCommand)
             ));
         }
+    }
+
+    #[test]
+    fn a_new_entrypoint_drops_the_command_and_arguments_replace_it() {
+        let config = json!({ "config": { "Entrypoint": ["a", "b"], "Cmd": ["c"] } }).to_string();
+        let arguments = |entrypoint: Option<&str>, arguments: &[&str]| {
+            let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+            let change = CommandChange { entrypoint, arguments: &arguments };
+            ImageProcess::of(config.as_bytes(), &change).unwrap().args.join(" ")
+        };
+        assert_eq!(arguments(None, &[]), "a b c");
+        assert_eq!(arguments(None, &["d"]), "a b d");
+        assert_eq!(arguments(Some("e"), &[]), "e");
+        assert_eq!(arguments(Some("e"), &["d"]), "e d");
     }
 
     #[test]
@@ -141,7 +169,7 @@ mod tests {
         ] {
             assert!(matches!(process(&config), Err(RunError::Config(_))), "{config}");
         }
-        assert!(matches!(ImageProcess::of(b"{"), Err(RunError::Config(_))));
+        assert!(matches!(ImageProcess::of(b"{", &CommandChange::default()), Err(RunError::Config(_))));
     }
 
     #[test]

@@ -108,9 +108,15 @@ pub(super) fn hide(folder: &str) -> bool {
     mount("tmpfs", folder, "tmpfs", MountFlags::RDONLY, None).is_ok()
 }
 
-/// Unmounts the file system of [`hide`].
-pub(super) fn show(folder: &str) {
-    let _ = unmount(folder, UnmountFlags::DETACH);
+/// Mounts an empty file system in memory, for secrets, on a folder.
+pub(super) fn mount_memory(folder: &Path) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(mount("tmpfs", folder, "tmpfs", flags, Some(c"mode=0755,size=64m"))?)
+}
+
+/// Unmounts the file system of [`hide`] or [`mount_memory`].
+pub(super) fn show(folder: impl AsRef<Path>) {
+    let _ = unmount(folder.as_ref(), UnmountFlags::DETACH);
 }
 
 /// Adds the arguments of the helper command `container`.
@@ -292,7 +298,9 @@ fn kept_flags(path: &Path) -> rustix::io::Result<MountFlags> {
 /// Makes one mount of the configuration.
 fn make_mount(entry: &Mount, root: &Path, old: &Path) -> io::Result<()> {
     let destination = Path::new(&entry.destination);
-    fs_err::create_dir_all(destination)?;
+    if !destination.exists() {
+        fs_err::create_dir_all(destination)?;
+    }
     let (mut flags, mut data) = (MountFlags::empty(), Vec::new());
     for option in &entry.options {
         match option.as_str() {

@@ -14,7 +14,11 @@ pub(super) mod container {
         false
     }
 
-    pub(in crate::run) fn show(_folder: &str) {}
+    pub(in crate::run) fn mount_memory(_folder: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(in crate::run) fn show(_folder: impl AsRef<Path>) {}
 
     pub(in crate::run) fn start_command(helper: Command, _bundle: &Path, _mark: &Path) -> Command {
         helper

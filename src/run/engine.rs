@@ -7,15 +7,19 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::agent::last_line;
-use super::process::{CommandEnd, LoggedProcess, run_for};
+use super::bundle::SECRETS;
+use super::foreground::{self, ForegroundEnd, Input, RunOptions, Started, StopSignals};
+use super::job::AgentCommand;
+use super::options::{MountAccess, RootMode};
+use super::prepared::{Prepared, container_name, write};
+use super::process::{CommandEnd, exit_code, run_for};
 use super::report::{TestReport, TestStep};
-use super::rootfs::own_folders;
 use super::session::{self, Backend, SessionEnd};
 use super::signal::StopSignal;
 use super::space::NetworkNamespace;
-use super::test::{NetworkMode, Prepared, RootMode, container_name};
+use super::test::PreparedTest;
 use super::{RunError, agent};
-use crate::error::describe;
+use crate::error::{FileError, describe};
 use crate::image::Image;
 use crate::progress::Silent;
 use crate::reference::Name;
@@ -52,38 +56,22 @@ impl EngineProgram {
 pub(super) fn test(
     engine: EngineProgram,
     image: &Image,
-    prepared: &mut Prepared<'_>,
+    test: &mut PreparedTest<'_>,
     folder: &Path,
     observe: &mut dyn FnMut(&TestStep),
 ) -> Result<TestReport, RunError> {
-    let network = match prepared.options.network {
-        NetworkMode::Private => NetworkNamespace::New,
-        NetworkMode::Host => NetworkNamespace::Inherited,
-    };
-    let plan = prepared.plan(network)?;
+    let network = test.prepared.network();
+    let plan = test.plan(network)?;
     let id = container_name(folder);
-    let name = format!("localhost/ipo-oci-test:{id}");
+    let name = image_name(&id);
     let _cleanup = Cleanup::start(engine, &id, &name)?;
     let begun = Instant::now();
     load(engine, image, &name, folder)?;
     let step = TestStep::passed("load", format!("into {}", engine.as_str()), begun.elapsed());
     observe(&step);
-    prepared.steps.push(step);
+    test.steps.push(step);
     let mut arguments: Vec<String> = ["run", "--name", &id, "--no-healthcheck"].map(str::to_owned).to_vec();
-    arguments.extend(["--security-opt", "no-new-privileges"].map(str::to_owned));
-    if prepared.user.uid != 0 {
-        arguments.extend(["--cap-drop", "ALL"].map(str::to_owned));
-    }
-    if prepared.options.root == RootMode::ReadOnly {
-        arguments.extend(["--read-only", "--tmpfs", "/tmp"].map(str::to_owned));
-        let own = own_folders(&prepared.view, &prepared.user);
-        let own = own.iter().filter(|path| !path.is_root() && path.as_str() != "tmp");
-        // An anonymous volume begins with the content of the image.
-        arguments.extend(own.flat_map(|path| ["--volume".to_owned(), path.to_string()]));
-    }
-    for (name, value) in &prepared.process.env {
-        arguments.extend(["--env".to_owned(), format!("{name}={value}")]);
-    }
+    arguments.extend(container_arguments(&test.prepared, folder)?);
     match (network, plan.port) {
         (NetworkNamespace::Inherited, _) => arguments.extend(["--network", "host"].map(str::to_owned)),
         (NetworkNamespace::New, Some(port)) => {
@@ -102,6 +90,114 @@ pub(super) fn test(
             output: last_line(&output),
         }),
     }
+}
+
+/// Runs `image` in a container of `engine` to its end, with the standard streams of this process.
+pub(super) fn run(
+    engine: EngineProgram,
+    image: &Image,
+    prepared: &mut Prepared<'_>,
+    options: &RunOptions,
+    folder: &Path,
+    observe: &mut dyn FnMut(&Started),
+) -> Result<ForegroundEnd, RunError> {
+    let id = container_name(folder);
+    let name = image_name(&id);
+    let _cleanup = Cleanup::start(engine, &id, &name)?;
+    load(engine, image, &name, folder)?;
+    let network = prepared.network();
+    let port = match (&options.entrypoint, options.port, network) {
+        (Some(_), None, _) => None,
+        (_, wanted, NetworkNamespace::Inherited) => foreground::port(prepared, wanted, network)?,
+        (_, Some(wanted), NetworkNamespace::New) if prepared.own_port().is_none() => {
+            return Err(RunError::Unexposed { wanted });
+        }
+        (_, wanted, NetworkNamespace::New) => wanted.or(prepared.own_port()),
+    };
+    let mut arguments: Vec<String> = ["run", "--name", &id].map(str::to_owned).to_vec();
+    arguments.extend(container_arguments(prepared, folder)?);
+    match (network, port, prepared.own_port()) {
+        (NetworkNamespace::Inherited, ..) => arguments.extend(["--network", "host"].map(str::to_owned)),
+        (NetworkNamespace::New, Some(port), Some(own)) => {
+            arguments.extend(["--publish".to_owned(), format!("127.0.0.1:{port}:{own}")]);
+        }
+        (NetworkNamespace::New, ..) => {}
+    }
+    if options.input == Input::Inherited {
+        arguments.push("--interactive".to_owned());
+    }
+    if options.input.is_terminal() {
+        arguments.push("--tty".to_owned());
+    }
+    if let Some(program) = &options.entrypoint {
+        arguments.extend(["--entrypoint".to_owned(), program.clone()]);
+    }
+    arguments.push(name);
+    arguments.extend(options.arguments.iter().cloned());
+    let stop_seconds = options.stop_timeout.as_secs().to_string();
+    let stopped = id.clone();
+    let signals = StopSignals::register(options.input, move |command| {
+        let mut end = engine.command();
+        match command {
+            AgentCommand::Stop => end.args(["stop", "--time", &stop_seconds, &stopped]),
+            _ => end.args(["kill", &stopped]),
+        };
+        let _ = end.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    })?;
+    observe(&Started { port });
+    let mut command = engine.command();
+    command.args(&arguments);
+    options.input.apply(&mut command);
+    let failed = |source| RunError::Program { program: engine.as_str().into(), source };
+    let status = command.status().map_err(failed)?;
+    signals.end();
+    Ok(ForegroundEnd { exit_code: exit_code(status) })
+}
+
+/// Returns the name of the loaded image for a container.
+fn image_name(id: &str) -> String {
+    format!("localhost/ipo-oci-test:{id}")
+}
+
+/// Returns the arguments for the container's safety, files and variables.
+fn container_arguments(prepared: &Prepared<'_>, folder: &Path) -> Result<Vec<String>, RunError> {
+    let mut arguments: Vec<String> = ["--security-opt", "no-new-privileges"].map(str::to_owned).to_vec();
+    if prepared.user.uid != 0 {
+        arguments.extend(["--cap-drop", "ALL"].map(str::to_owned));
+    }
+    if prepared.options.root == RootMode::ReadOnly {
+        arguments.extend(["--read-only", "--tmpfs", "/tmp"].map(str::to_owned));
+        let own = prepared.own_folders();
+        let own = own.iter().filter(|path| !path.is_root() && path.as_str() != "tmp");
+        // An anonymous volume begins with the content of the image.
+        arguments.extend(own.flat_map(|path| ["--volume".to_owned(), path.to_string()]));
+    }
+    // The arguments of a process are visible to every user of the machine.
+    let (lines, others): (Vec<_>, Vec<_>) =
+        prepared.process.env.iter().partition(|(_, value)| !value.contains('\n'));
+    let file = folder.join("variables");
+    let lines: String =
+        lines.iter().fold(String::new(), |text, (name, value)| format!("{text}{name}={value}\n"));
+    write(&file, lines.as_bytes())?;
+    arguments.extend(["--env-file".to_owned(), file.to_string_lossy().into_owned()]);
+    for (name, value) in others {
+        arguments.extend(["--env".to_owned(), format!("{name}={value}")]);
+    }
+    let mut bind = |source: &Path, destination: &str, access| -> Result<(), RunError> {
+        let source = std::path::absolute(source).map_err(FileError::of("find", source))?;
+        fs_err::metadata(&source).map_err(FileError::of("read", &source))?;
+        let end = if access == MountAccess::ReadOnly { ",readonly" } else { "" };
+        let mount = format!("type=bind,source={},target={destination}{end}", source.display());
+        arguments.extend(["--mount".to_owned(), mount]);
+        Ok(())
+    };
+    for secret in &prepared.options.secrets {
+        bind(&secret.file, &format!("{SECRETS}/{}", secret.name), MountAccess::ReadOnly)?;
+    }
+    for mount in &prepared.options.mounts {
+        bind(&mount.source, &mount.destination.to_string(), mount.access)?;
+    }
+    Ok(arguments)
 }
 
 /// Loads the image under `name`.
@@ -160,13 +256,13 @@ impl Backend for EngineContainer {
         })
     }
 
-    fn exec(&self, words: &[String], _: &LoggedProcess) -> io::Result<Command> {
+    fn exec(&self, words: &[String], _: u32) -> io::Result<Command> {
         let mut command = self.engine.command();
         command.args(["exec", &self.id]).args(words);
         Ok(command)
     }
 
-    fn signal(&self, signal: StopSignal, _: &LoggedProcess) -> Result<(), String> {
+    fn signal(&self, signal: StopSignal, _: u32) -> Result<(), String> {
         let mut command = self.engine.command();
         command.args(["kill", "--signal", &signal.number().to_string(), &self.id]);
         agent::run_quietly(command)
@@ -182,7 +278,7 @@ impl Backend for EngineContainer {
         output.lines().find_map(|line| line.trim().parse().ok()).ok_or_else(|| last_line(&output))
     }
 
-    fn init_process(&self, _: &LoggedProcess) -> Option<i32> {
+    fn init_process(&self, _: u32) -> Option<i32> {
         None
     }
 

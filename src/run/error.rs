@@ -11,7 +11,7 @@ use crate::printable;
 use crate::settings::human_size;
 use crate::store::StoreError;
 
-/// A test that did not begin. A test that fails is a result, [`super::TestReport`].
+/// A container that was not started. A test that fails is a result, [`super::TestReport`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -35,6 +35,39 @@ pub enum RunError {
         /// The requested path.
         path: String,
     },
+    /// A secret is larger than a test or a run accepts.
+    #[error("cannot read {}: a secret has at most {limit} bytes", printable::path(.file))]
+    LargeSecret {
+        /// The file.
+        file: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The image has a port of its own, which no variable changes.
+    #[error("cannot use port {wanted}: the image listens on port {own} and does not read PORT")]
+    FixedPort {
+        /// The wanted port.
+        wanted: u16,
+        /// The image's port.
+        own: u16,
+    },
+    /// Another process of this machine has the port.
+    #[error("cannot use port {port}: {}", crate::error::describe(.reason))]
+    BusyPort {
+        /// The port.
+        port: u16,
+        /// The error of the operating system.
+        reason: io::Error,
+    },
+    /// The image exposes no port.
+    #[error("cannot use port {wanted}: the image exposes no TCP port")]
+    Unexposed {
+        /// The wanted port.
+        wanted: u16,
+    },
+    /// The image has no program for its command.
+    #[error("cannot start the image: {0}")]
+    NoProgram(String),
     /// The image is larger than a test unpacks.
     #[error("cannot unpack the image: more than {limit} {what}")]
     Limit {
@@ -82,8 +115,8 @@ pub enum RunError {
         /// The last line of its output.
         output: String,
     },
-    /// The agent of the test ended without a result.
-    #[error("cannot run the test: its process ended early: {0}")]
+    /// The agent of the container ended without a result.
+    #[error("cannot run the container: its agent ended early: {0}")]
     Agent(String),
     /// The files of the image cannot be read.
     #[error(transparent)]
@@ -97,6 +130,10 @@ pub enum RunError {
 }
 
 impl RunError {
+    pub(super) fn refused(reasons: Vec<(String, String)>) -> Self {
+        Self::Refused(Box::new(Refusals::of(reasons)))
+    }
+
     /// Returns true if this machine permits no container for the image, whatever the image does.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Platform { .. })
@@ -112,7 +149,14 @@ impl Advice for RunError {
                 format!("set a numeric {kind}, or add the {kind} to the image's /etc/passwd and /etc/group")
             }
             Self::NoPort { .. } => "name the port with --port".to_owned(),
-            Self::Limit { .. } => "test the image with --engine docker or --engine podman".to_owned(),
+            Self::LargeSecret { .. } => "mount a large file as a volume".to_owned(),
+            Self::FixedPort { own, .. } => {
+                format!("leave out the port for {own}, or publish another with --engine docker or podman")
+            }
+            Self::BusyPort { .. } => "end the other process, or choose a free port with --port".to_owned(),
+            Self::Unexposed { .. } => "leave out the port, or expose it in the image".to_owned(),
+            Self::NoProgram(_) => "name a program of the image as its entrypoint".to_owned(),
+            Self::Limit { .. } => "use a container engine with --engine docker or --engine podman".to_owned(),
             Self::Space { .. } => "free some space, or name another cache folder with --cache-dir".to_owned(),
             Self::Platform { .. } => {
                 "register an emulator such as qemu-user-static in binfmt_misc, or test the \

@@ -27,7 +27,7 @@ impl Refusals {
 
     pub(super) fn help(&self) -> String {
         let mut ways: Vec<&str> = self.causes.iter().map(|cause| cause.help.as_str()).collect();
-        ways.push("test the image with --engine docker or --engine podman");
+        ways.push("use a container engine with --engine docker or --engine podman");
         ways.join(", or ")
     }
 }

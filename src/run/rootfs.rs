@@ -32,7 +32,7 @@ const BYTES_PER_FILE: u64 = 4 << 10;
 const MAX_WRITABLE: usize = 200;
 
 /// The names of a container's own addresses.
-const HOSTS: &str = "127.0.0.1\tlocalhost ipo-oci-test\n::1\tlocalhost\n";
+const HOSTS: &str = "127.0.0.1\tlocalhost ipo-oci\n::1\tlocalhost\n";
 
 /// Owners of unpacked files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,24 +52,41 @@ pub(super) struct Rootfs {
     pub(super) writable: Vec<ImagePath>,
     /// True if the container may write to the root folder itself.
     pub(super) is_writable: bool,
+    /// Canonical paths of the mounts, in the order given.
+    pub(super) mounted: Vec<ImagePath>,
+}
+
+/// A path of the container where something is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MountPoint {
+    pub(super) path: ImagePath,
+    pub(super) is_directory: bool,
+}
+
+impl MountPoint {
+    pub(super) fn directory(path: ImagePath) -> Self {
+        Self { path, is_directory: true }
+    }
 }
 
 /// Folders to make if the image lacks them.
 pub(super) struct RootfsFolders<'a> {
     pub(super) cwd: &'a ImagePath,
     pub(super) volumes: &'a [ImagePath],
-    pub(super) mount_points: &'a [&'a str],
+    pub(super) mount_points: &'a [MountPoint],
     /// True if the container has the network of this machine.
     pub(super) has_network: bool,
 }
 
-/// Unpacks the files of `view` into `root`, a new folder, for a process of `user`.
+/// Unpacks the files of `view` into `root`, a new folder, for a process of `user`. `mounts` become mount
+/// points, which may lie below each other.
 pub(super) fn unpack(
     view: &View,
     root: &Path,
     ownership: Ownership,
     user: &ContainerUser,
     folders: &RootfsFolders<'_>,
+    mounts: &[MountPoint],
 ) -> Result<Rootfs, RunError> {
     let (files, bytes) = check_limits(view, root)?;
     let writer = RootfsWriter { root, ownership, user };
@@ -93,10 +110,23 @@ pub(super) fn unpack(
     }
     writer.ensure_folder(view, folders.cwd, &mut made)?;
     for mount_point in folders.mount_points {
-        let path = ImagePath::new(mount_point).map_err(BaseError::from)?;
-        writer.ensure_folder(view, &path, &mut made)?;
+        writer.ensure_folder(view, &mount_point.path, &mut made)?;
     }
-    writer.replace_file(view, "/etc/hosts", HOSTS.as_bytes())?;
+    let mut mounted = Vec::new();
+    for mount in mounts {
+        mounted.push(if mount.is_directory {
+            writer.ensure_folder(view, &mount.path, &mut made)?
+        } else {
+            writer.ensure_file(view, &mount.path, &mut made)?
+        });
+    }
+    let mut hosts = HOSTS.to_owned();
+    if folders.has_network
+        && let Ok(more) = fs_err::read_to_string("/etc/hosts")
+    {
+        hosts.push_str(&more);
+    }
+    writer.replace_file(view, "/etc/hosts", hosts.as_bytes())?;
     if folders.has_network
         && let Ok(resolver) = fs_err::read("/etc/resolv.conf")
     {
@@ -122,7 +152,7 @@ pub(super) fn unpack(
     if is_writable {
         writable.clear();
     }
-    Ok(Rootfs { files, bytes, writable, is_writable })
+    Ok(Rootfs { files, bytes, writable, is_writable, mounted })
 }
 
 /// Returns the number of files and their bytes.
@@ -247,6 +277,31 @@ impl RootfsWriter<'_> {
         Ok(written.map_err(FileError::of("write", &place))?)
     }
 
+    /// Returns the canonical path of a file of the image. Makes an empty file if it is missing, for a mount.
+    fn ensure_file(
+        &self,
+        view: &View,
+        path: &ImagePath,
+        made: &mut Vec<PathBuf>,
+    ) -> Result<ImagePath, RunError> {
+        if let Some((real, node)) = view.find(path)
+            && node.kind == NodeKind::File
+        {
+            return Ok(real);
+        }
+        let real = view.destination(path)?;
+        let parent = self.ensure_folder(view, &real.parent().unwrap_or_default(), made)?;
+        let real = parent.join(real.file_name().unwrap_or_default()).map_err(BaseError::from)?;
+        let place = self.place(&real);
+        match File::create_new(&place) {
+            Ok(_) => {}
+            // The same path may be given twice, and the later mount hides the other.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(FileError::new("create", place, error).into()),
+        }
+        Ok(real)
+    }
+
     /// Returns the canonical path of a folder of the image. Makes the folder if it is missing, as Docker
     /// makes volumes and working directories.
     fn ensure_folder(
@@ -300,8 +355,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let user = ContainerUser { uid, gid: uid, groups: Vec::new(), home: "/".to_owned() };
         let cwd = path("srv/app");
-        let folders = RootfsFolders { cwd: &cwd, volumes, mount_points: &["/proc"], has_network: false };
-        let rootfs = unpack(&view(layers), folder.path(), Ownership::OneUser, &user, &folders)?;
+        let folders = RootfsFolders {
+            cwd: &cwd,
+            volumes,
+            mount_points: &[MountPoint::directory(path("proc"))],
+            has_network: false,
+        };
+        let mounts = [MountPoint { path: path("srv/app/new/file"), is_directory: false }];
+        let rootfs = unpack(&view(layers), folder.path(), Ownership::OneUser, &user, &folders, &mounts)?;
         Ok((folder, rootfs))
     }
 

@@ -10,7 +10,6 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use super::process::LoggedProcess;
 use super::session::Backend;
 use super::signal::StopSignal;
 use super::{HELPER_ARGUMENT, agent, container};
@@ -128,25 +127,25 @@ impl Backend for BundleContainer<'_> {
     }
 
     /// Joins the namespaces itself: crun 1.8 never returns from `exec` in a nested user namespace.
-    fn exec(&self, words: &[String], process: &LoggedProcess) -> io::Result<Command> {
-        let init = self.init_process(process).ok_or(io::ErrorKind::NotFound)?;
+    fn exec(&self, words: &[String], id: u32) -> io::Result<Command> {
+        let init = self.init_process(id).ok_or(io::ErrorKind::NotFound)?;
         let mut command = self.helper("exec");
         command.arg(self.bundle).arg(init.to_string()).args(words);
         Ok(command)
     }
 
-    fn signal(&self, signal: StopSignal, process: &LoggedProcess) -> Result<(), String> {
+    fn signal(&self, signal: StopSignal, id: u32) -> Result<(), String> {
         if self.runtime.name == RuntimeName::Own {
-            return container::signal(process.id(), signal);
+            return container::signal(id, signal);
         }
         let mut command = self.command();
         command.arg("kill").arg(&self.id).arg(signal.number().to_string());
         agent::run_quietly(command)
     }
 
-    fn init_process(&self, process: &LoggedProcess) -> Option<i32> {
+    fn init_process(&self, id: u32) -> Option<i32> {
         match self.runtime.name {
-            RuntimeName::Own => container::init_process(process.id()).ok(),
+            RuntimeName::Own => container::init_process(id).ok(),
             _ => fs_err::read_to_string(self.mark()).ok()?.trim().parse().ok(),
         }
     }

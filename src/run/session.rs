@@ -33,7 +33,7 @@ const REPEATED: usize = 3;
 /// Time for a killed container to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A container that can be started.
+/// A container that can be started. `id` is the process of [`Backend::start`].
 pub(super) trait Backend {
     /// Returns the name for a report.
     fn name(&self) -> String;
@@ -42,13 +42,13 @@ pub(super) trait Backend {
     /// Returns true once the container's process runs.
     fn has_started(&self) -> bool;
     /// Returns the command that runs `words` in the container.
-    fn exec(&self, words: &[String], process: &LoggedProcess) -> io::Result<Command>;
+    fn exec(&self, words: &[String], id: u32) -> io::Result<Command>;
     /// Sends a signal to the container's process.
-    fn signal(&self, signal: StopSignal, process: &LoggedProcess) -> Result<(), String>;
+    fn signal(&self, signal: StopSignal, id: u32) -> Result<(), String>;
     /// Returns the address of a port of the container.
     fn address(&self, port: u16) -> Result<SocketAddr, String>;
     /// Returns the container's process, if it is visible here.
-    fn init_process(&self, process: &LoggedProcess) -> Option<i32>;
+    fn init_process(&self, id: u32) -> Option<i32>;
     /// Removes the container, also while it runs.
     fn remove(&self);
 }
@@ -139,7 +139,7 @@ pub(super) fn run(
         Err(error) => return SessionEnd::Refused(describe(&error)),
     };
     let started = wait_for_start(backend, &mut process).map(|()| {
-        let workers = Workers::of(backend.init_process(&process));
+        let workers = Workers::of(backend.init_process(process.id()));
         let mut session =
             TestSession { backend, plan, process: &mut process, workers, steps: Vec::new(), observe };
         session.add(TestStep::passed("start", backend.name(), begun.elapsed()));
@@ -291,7 +291,7 @@ impl TestSession<'_> {
 
     fn run_check(&mut self, check: &HealthCheck, left: Duration) -> Result<String, String> {
         let failed = |error: io::Error| format!("cannot run the health check: {}", describe(&error));
-        let command = self.backend.exec(&check.command, self.process).map_err(failed)?;
+        let command = self.backend.exec(&check.command, self.process.id()).map_err(failed)?;
         let limit = check.timeout.min(left);
         let (end, output) = run_for(command, limit).map_err(failed)?;
         let last_line = output.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
@@ -331,11 +331,11 @@ impl TestSession<'_> {
             return Err(format!("{ended} before the signal"));
         }
         let signal = self.plan.stop_signal;
-        self.backend.signal(signal, self.process)?;
+        self.backend.signal(signal, self.process.id())?;
         let limit = self.plan.stop_timeout;
         let ended = self.process.wait_until(Instant::now() + limit).map_err(|error| describe(&error))?;
         let Some(status) = ended else {
-            let _ = self.backend.signal(StopSignal::KILL, self.process);
+            let _ = self.backend.signal(StopSignal::KILL, self.process.id());
             let _ = self.process.wait_until(Instant::now() + KILL_TIMEOUT);
             return Err(format!("still running {} after {signal}, and killed", seconds(limit)));
         };
@@ -435,22 +435,20 @@ mod tests {
         fn has_started(&self) -> bool {
             true
         }
-        fn exec(&self, words: &[String], _: &LoggedProcess) -> io::Result<Command> {
+        fn exec(&self, words: &[String], _: u32) -> io::Result<Command> {
             let mut command = Command::new(&words[0]);
             command.args(&words[1..]);
             Ok(command)
         }
-        fn signal(&self, signal: StopSignal, process: &LoggedProcess) -> Result<(), String> {
-            let sent = Command::new("kill")
-                .args([format!("-{}", signal.number()), process.id().to_string()])
-                .status();
+        fn signal(&self, signal: StopSignal, id: u32) -> Result<(), String> {
+            let sent = Command::new("kill").args([format!("-{}", signal.number()), id.to_string()]).status();
             if sent.unwrap().success() { Ok(()) } else { Err("no process".to_owned()) }
         }
         fn address(&self, port: u16) -> Result<SocketAddr, String> {
             Ok(([127, 0, 0, 1], port).into())
         }
-        fn init_process(&self, process: &LoggedProcess) -> Option<i32> {
-            i32::try_from(process.id()).ok()
+        fn init_process(&self, id: u32) -> Option<i32> {
+            i32::try_from(id).ok()
         }
         fn remove(&self) {}
     }

@@ -1,21 +1,23 @@
-//! The namespaces of a test, made by util-linux's `unshare`.
+//! The namespaces of a container and its agent, made by util-linux's `unshare`.
 //!
 //! `unshare(2)` is unsafe to call from a process of several threads, and this crate has no unsafe code.
 //! The namespaces of users, mounts and processes are those of the agent; runtimes make those of
 //! containers.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::agent::last_line;
-use super::job::Message;
+use super::foreground::Input;
+use super::job::{AgentCommand, Message};
 use super::log::Log;
 use super::process::{CommandEnd, POLL_INTERVAL, run_for};
 use super::report::{TestReport, TestStep};
 use super::runtime::find_program;
+use super::secret_file::SentSecret;
 use super::{HELPER_ARGUMENT, RunError};
 use crate::error::describe;
 
@@ -96,22 +98,33 @@ impl Space {
         command
     }
 
-    /// Runs an agent to its end, and reports steps to `observe`.
+    /// Returns the command of an agent.
+    fn agent_command(&self, helper: &Path, job: &Path) -> Command {
+        let mut command = self.command();
+        command.arg(helper).args([HELPER_ARGUMENT, "agent"]).arg(job);
+        command
+    }
+
+    /// Runs the agent of a test to its end, and reports steps to `observe`.
     pub(super) fn run_agent(
         &self,
         helper: &Path,
         job: &Path,
+        secrets: &[SentSecret],
         observe: &mut dyn FnMut(&TestStep),
     ) -> Result<AgentEnd, RunError> {
         use std::os::unix::process::CommandExt as _;
-        let mut command = self.command();
-        command.arg(helper).args([HELPER_ARGUMENT, "agent"]).arg(job);
+        let mut command = self.agent_command(helper, job);
         // The agent ends with standard input, not by the signals of a terminal.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let failed = |source| RunError::Program { program: self.program.clone(), source };
         let mut agent = Agent(command.spawn().map_err(failed)?);
         let errors = Log::with(4 << 10, 4 << 10);
         let reader = agent.0.stderr.take().map(|pipe| errors.read(pipe));
+        if let Some(input) = &mut agent.0.stdin {
+            // An agent that ended early has a reason of its own.
+            let _ = input.write_all(&AgentCommand::Secrets(secrets.to_vec()).line()?);
+        }
         let (mut refusals, mut report) = (Vec::new(), None);
         let mut messages = agent.0.stdout.take().map(BufReader::new);
         while let Some(messages) = &mut messages {
@@ -124,6 +137,7 @@ impl Space {
                 Ok(Message::Step(step)) => observe(&step),
                 Ok(Message::Finished(finished)) => report = Some(finished),
                 Ok(Message::Refused(runtime, reason)) => refusals.push((runtime, reason)),
+                Ok(Message::Exited(_)) => {}
                 Err(error) => return Err(RunError::Agent(error.to_string())),
             }
         }
@@ -137,6 +151,13 @@ impl Space {
                 Err(RunError::Agent(if reason.is_empty() { status.to_string() } else { reason }))
             }
         }
+    }
+
+    /// Starts the agent of a container in the foreground, with the standard streams of this process.
+    pub(super) fn start_agent(&self, helper: &Path, job: &Path, input: Input) -> Result<Child, RunError> {
+        let mut command = self.agent_command(helper, job);
+        input.apply(&mut command);
+        command.spawn().map_err(|source| RunError::Program { program: self.program.clone(), source })
     }
 }
 

@@ -72,6 +72,7 @@ mod registry;
 mod registry_faults;
 mod reproducible;
 mod resolve;
+mod run_image;
 mod service;
 mod settings;
 mod shapes;
