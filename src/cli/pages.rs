@@ -214,8 +214,10 @@ pub(super) fn topics() -> String {
     for Page { topic, about, .. } in listed {
         let _ = write!(text, "\n  {topic:width$}  {about}");
     }
-    let short: Vec<&str> = short.into_iter().map(|page| page.topic).collect();
-    let _ = write!(text, "\n  and {}", short.join(", "));
+    // The list of commands names the others.
+    let short = short.into_iter().map(|page| page.topic).filter(|topic| !COMMANDS.contains(topic));
+    let short: Vec<&str> = short.collect();
+    let _ = write!(text, "\n  {}", short.join(", "));
     text
 }
 
