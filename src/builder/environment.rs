@@ -11,6 +11,8 @@ use crate::python::environment::venv;
 use crate::python::provision::{BaseInterpreter, Provision};
 use crate::python::requirements::declaration::DependencySelection;
 use crate::recipe::Recipe;
+use crate::service::dependencies::further_requirements;
+use crate::service::hints::Hints;
 use crate::settings::PythonRequest;
 
 impl Builder {
@@ -53,7 +55,8 @@ impl Builder {
                 if let Some(folder) = provision.run_declared()? {
                     return Ok(folder);
                 }
-                provision.proposal().unwrap_or_else(|| {
+                let of_dockerfile = || requirements_of_dockerfile(hints.get());
+                provision.proposal().or_else(of_dockerfile).unwrap_or_else(|| {
                     format!("{make}, or add a uv.lock, requirements.txt or pyproject.toml to have one made")
                 })
             }
@@ -100,4 +103,16 @@ impl Builder {
         let help = provision.proposal()?;
         Some(BuildError::NoEnvironment { root: self.root.clone(), help })
     }
+}
+
+/// Returns advice for a project whose Dockerfile alone names its dependencies.
+fn requirements_of_dockerfile(hints: &Hints) -> Option<String> {
+    let dockerfile = hints.dockerfile.as_ref()?;
+    let (requirements, line) = further_requirements(dockerfile, &|_| false)?;
+    let lines: Vec<String> = requirements.iter().map(|requirement| format!("`{requirement}`")).collect();
+    Some(format!(
+        "add a requirements.txt with {}, which {}:{line} installs",
+        lines.join(", "),
+        dockerfile.file
+    ))
 }

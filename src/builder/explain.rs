@@ -12,7 +12,7 @@ use super::service::ServiceInputs;
 use super::source::ListedSource;
 use crate::plan::Finding;
 use crate::python::normalize;
-use crate::python::requirements::closure::{DeclaredDependencies, read_pyproject};
+use crate::python::requirements::closure::{ClosureError, DeclaredDependencies, read_pyproject};
 use crate::python::requirements::declaration::DependencySelection;
 use crate::python::requirements::pyproject::Build;
 use crate::recipe::Recipe;
@@ -116,12 +116,16 @@ impl Builder {
             installed: &|_| Ok(None),
         };
         let (mut findings, error) = inputs.explain();
-        let error = error.map(|error| self.with_ignored(error, &listing)).map(|error| match error {
-            BuildError::Application(_) if included.is_empty() => {
-                self.declared_elsewhere(&recipe).unwrap_or(error)
-            }
-            error => selected.advise(error),
-        });
+        let read = DeclaredDependencies::read(&self.root, &recipe.dependencies());
+        let unreadable = read.err().filter(|error| !matches!(error, ClosureError::NothingDeclared(_)));
+        let unreadable = unreadable.map(BuildError::from);
+        let error =
+            unreadable.or(error).map(|error| self.with_ignored(error, &listing)).map(|error| match error {
+                BuildError::Application(_) if included.is_empty() => {
+                    self.declared_elsewhere(&recipe).unwrap_or(error)
+                }
+                error => selected.advise(error),
+            });
         findings.extend(
             selected.warning.map(|warning| Finding::new("dependencies", warning.subject, warning.message)),
         );

@@ -230,7 +230,8 @@ impl ServiceInputs<'_> {
 fn with_program(recipe: &Recipe, program: &Program) -> Recipe {
     let mut settled = recipe.with_command(&program.command, &program.port_variables);
     for (name, value) in &program.env {
-        let value = || value.replace("{host}", &recipe.host).replace("{workdir}", recipe.workdir.as_str());
+        let value =
+            || value.replace("{host}", &recipe.host).replace("{workdir}", &recipe.workdir.to_string());
         settled.env.entry(name.clone()).or_insert_with(value);
     }
     if let Some(signal) = program.stop_signal.filter(|_| !recipe.is_stop_signal_set) {

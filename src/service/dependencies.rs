@@ -78,24 +78,38 @@ const INSTALLERS: [&str; 12] = [
     "pipenv sync",
 ];
 
-/// Options of `pip install` with a value.
-const WITH_VALUE: [&str; 16] = [
-    "-r",
-    "--requirement",
-    "-c",
-    "--constraint",
-    "-e",
-    "--editable",
-    "-i",
-    "--index-url",
-    "--extra-index-url",
-    "-f",
-    "--find-links",
-    "-t",
-    "--target",
-    "--prefix",
-    "--trusted-host",
-    "--python",
+/// Options of `pip install` without a value. Others may have one in the next word.
+const SWITCHES: [&str; 30] = [
+    "-U",
+    "--upgrade",
+    "-q",
+    "--quiet",
+    "-v",
+    "--verbose",
+    "-I",
+    "--ignore-installed",
+    "--force-reinstall",
+    "--reinstall",
+    "--no-cache-dir",
+    "--no-cache",
+    "--no-deps",
+    "--no-compile",
+    "--compile",
+    "--compile-bytecode",
+    "--no-index",
+    "--no-input",
+    "--no-build-isolation",
+    "--no-warn-script-location",
+    "--disable-pip-version-check",
+    "--break-system-packages",
+    "--require-hashes",
+    "--use-pep517",
+    "--prefer-binary",
+    "--pre",
+    "--user",
+    "--system",
+    "--isolated",
+    "--no-progress",
 ];
 
 /// Distributions that install, build or test others.
@@ -316,7 +330,10 @@ fn named_requirements(words: &[String]) -> Vec<(String, Requirement)> {
     let mut is_value = false;
     let mut found = Vec::new();
     for word in words.iter().skip(start) {
-        let was_value = std::mem::replace(&mut is_value, WITH_VALUE.contains(&word.as_str()));
+        let was_value = std::mem::replace(
+            &mut is_value,
+            word.starts_with('-') && !word.contains('=') && !SWITCHES.contains(&word.as_str()),
+        );
         let is_name = !was_value && word.starts_with(|c: char| c.is_ascii_alphanumeric());
         if let Some(requirement) = is_name.then(|| word.parse::<Requirement>().ok()).flatten() {
             found.push((word.clone(), requirement));
@@ -516,6 +533,8 @@ mod tests {
             ),
             ("pip install -t lib -e . && uv pip install --system setproctitle", "setproctitle"),
             ("pip install -r requirements.txt", ""),
+            ("pip install --prefix=/x --no-warn-script-location --group docker", ""),
+            ("pip install --unknown idna flask redis", "redis"),
             ("apt-get install -y gunicorn", ""),
         ] {
             let text = format!("FROM x AS test\nRUN pip install idna\nFROM python:3.12\nRUN {run}\n");

@@ -326,7 +326,9 @@ impl ServiceSearch<'_> {
             && application.constructor.is_some()
         {
             let reason = "the first application in the usual files";
-            return Ok(Candidate::of_application(application.clone(), reason));
+            let mut candidate = Candidate::of_application(application.clone(), reason);
+            candidate.findings.extend(self.alternatives(application));
+            return Ok(candidate);
         }
         let program = self.streamlit().or_else(|| self.console_script()).or_else(|| self.hinted_program());
         if let Some(candidate) = program {
@@ -342,6 +344,18 @@ impl ServiceSearch<'_> {
             }
             Err(error) => self.installed_program().ok_or_else(|| self.no_service(error)),
         }
+    }
+
+    /// Returns findings for further applications in the usual files.
+    fn alternatives(&self, chosen: &Application) -> Vec<Finding> {
+        let others = application::alternatives(self.sources, &self.project.name, chosen).into_iter();
+        let finding = |other: Application| {
+            let constructor = other.constructor.as_ref()?;
+            let place = format!("{}:{}", constructor.file, constructor.line);
+            let answer = format!("{} ({})", other.reference(), constructor.framework.name());
+            Some(Finding::new("candidate", answer, format!("{place}; to choose it, set app")))
+        };
+        others.filter_map(finding).collect()
     }
 
     fn no_service(&self, error: ApplicationError) -> ServiceError {

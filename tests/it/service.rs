@@ -369,3 +369,13 @@ fn source_that_the_ignore_file_excludes_is_named() {
     let outcome = run(project.command("build").arg("--dry-run"));
     refuses(&outcome, &["the ignore file leave no Python file", "`ipo-oci context --why FILE`"]);
 }
+
+#[test]
+fn the_import_path_of_a_dockerfile_is_kept_for_programs() {
+    let dockerfile = "FROM python:3.12\nWORKDIR /srv\nCOPY . .\nENV PYTHONPATH=/srv:lib\n\
+        CMD [\"python\", \"bin/serve.py\", \"--port\", \"9000\"]\n";
+    let files = [("bin/serve.py", "import lib\n"), ("lib/lib.py", ""), ("Dockerfile", dockerfile)];
+    let program = project(&["idna"], &files, "");
+    program.build(&[]);
+    assert_eq!(variable(&program.layout().only(), "PYTHONPATH").as_deref(), Some("/app:/app/lib"));
+}

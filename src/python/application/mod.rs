@@ -153,6 +153,26 @@ pub fn find_usual(sources: &dyn SourceTree, project: &str) -> Result<Application
     find_unnamed(&Resolver::new(sources), project, SearchExtent::UsualFiles)
 }
 
+/// Returns the applications in the usual files that other constructors make than `chosen`, in the order of
+/// belief.
+pub fn alternatives(sources: &dyn SourceTree, project: &str, chosen: &Application) -> Vec<Application> {
+    let resolver = Resolver::new(sources);
+    let usual = candidates(sources, project);
+    let files = usual.iter().cloned().chain(less_usual(&usual)).filter(|path| sources.has(path));
+    let place = |constructor: &Constructor| (constructor.file.clone(), constructor.line);
+    let mut seen: Vec<(String, usize)> = chosen.constructor.iter().map(place).collect();
+    let mut found = Vec::new();
+    for application in files.filter_map(|path| instance_in(&resolver, &path, Certainty::Constructed)) {
+        let Some(at) = application.constructor.as_ref().map(place).filter(|at| !seen.contains(at)) else {
+            continue;
+        };
+        seen.push(at);
+        found.push(application);
+    }
+    found.truncate(MOST_PROPOSED);
+    found
+}
+
 /// The extent of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SearchExtent {

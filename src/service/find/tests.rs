@@ -432,6 +432,24 @@ fn further_evidence_for_the_service() {
 }
 
 #[test]
+fn further_applications_are_named() {
+    let files = [
+        ("main.py", FASTAPI),
+        ("app.py", FLASK),
+        ("web/__init__.py", ""),
+        ("web/app.py", "from main import app\n"),
+        ("web/wsgi.py", FLASK),
+    ];
+    let distributions = ["fastapi", "uvicorn", "flask", "gunicorn"];
+    let inputs = ProjectInputs { files: &files, distributions: &distributions, ..ProjectInputs::default() };
+    let service = inputs.find().unwrap();
+    assert_eq!(service.application.unwrap().reference(), "main:app");
+    let candidates = service.findings.iter().filter(|finding| finding.topic == "candidate");
+    let candidates: Vec<String> = candidates.map(|finding| finding.answer.clone()).collect();
+    assert_eq!(candidates, ["app:app (Flask)", "web.wsgi:app (Flask)"]);
+}
+
+#[test]
 fn django_makes_the_application_of_a_project_without_a_module() {
     let manage = "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.settings')\n";
     let files = [("src/manage.py", manage), ("src/site1/__init__.py", ""), ("src/site1/settings.py", "")];
