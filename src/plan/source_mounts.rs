@@ -51,11 +51,8 @@ fn host_of(entry: &Entry) -> Option<&Path> {
 fn folder_of(path: &ImagePath, host: &Path, entries: &BTreeMap<&ImagePath, &Entry>) -> Option<SourceMount> {
     path.parents().find_map(|image| {
         let host = host.ancestors().nth(path.strip_prefix(&image)?.split('/').count())?;
-        let below = entries
-            .range::<ImagePath, _>(&image..)
-            .take_while(|(path, _)| path.as_str().starts_with(image.as_str()));
-        // Neighbors such as `app.py` sort between `app` and `app/x`.
-        let mut below = below.filter(|(path, _)| path.starts_with(&image));
+        let mut below =
+            entries.range::<ImagePath, _>(&image..).take_while(|(path, _)| path.starts_with(&image));
         let is_same = below.all(|(path, entry)| match &entry.kind {
             Kind::Directory => true,
             // Bytecode of the source, which a mount hides.
@@ -110,8 +107,8 @@ mod tests {
         assert_eq!(
             mounts(&files),
             [
-                "/home/app/app.toml:/app/app.toml",
                 "/home/app/app:/app/app",
+                "/home/app/app.toml:/app/app.toml",
                 "/home/app/main.py:/app/main.py",
                 "/home/app/templates:/app/templates",
             ]

@@ -200,13 +200,15 @@ impl<'a> Prepared<'a> {
         let namespace = if space.is_root { UserNamespace::Inherited } else { UserNamespace::OneUser };
         let mut mounts = Vec::new();
         for (mount, destination) in self.options.mounts.iter().zip(&rootfs.mounted) {
-            let source = std::path::absolute(&mount.source).map_err(FileError::of("find", &mount.source))?;
+            // The runtime of this program resolves paths in the root of the container, which has other links.
+            let source = fs_err::canonicalize(&mount.source).map_err(FileError::of("find", &mount.source))?;
             mounts.push(BindMount { source, destination: destination.clone(), access: mount.access });
         }
         if !self.options.secrets.is_empty() {
             let destination = ImagePath::new(SECRETS).map_err(BaseError::from)?;
             let source = bundle.join(SECRETS_FOLDER);
             fs_err::create_dir_all(&source).map_err(FileError::of("create", &source))?;
+            let source = fs_err::canonicalize(&source).map_err(FileError::of("find", &source))?;
             mounts.push(BindMount { source, destination, access: MountAccess::ReadOnly });
         }
         let config = bundle::config(

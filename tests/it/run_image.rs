@@ -137,7 +137,9 @@ fn inputs(folder: &Path, owner: Option<u32>) -> [String; 3] {
     let place = |name: &str| folder.join(name).display().to_string();
     fs_err::write(place("secret"), "s3cret").expect("a file");
     fs_err::set_permissions(place("secret"), PermissionsExt::from_mode(0o600)).expect("a mode");
-    fs_err::write(place("input"), "given").expect("a file");
+    fs_err::write(place("given"), "given").expect("a file");
+    // The link has a target that the container does not have.
+    std::os::unix::fs::symlink(place("given"), place("input")).expect("a link");
     fs_err::create_dir(place("out")).expect("a folder");
     fs_err::set_permissions(place("out"), PermissionsExt::from_mode(0o777)).expect("a mode");
     for path in [folder.to_path_buf(), place("secret").into(), place("out").into()] {

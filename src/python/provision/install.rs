@@ -5,13 +5,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::chosen::{ChosenInterpreter, no_interpreter};
 use super::dependencies::{self, Dependencies, STAND_IN};
 use super::error::ProvisionError;
 use super::lock::{LockError, LockKind, LockScope, Locked};
 use super::python::PythonDemands;
 use super::{
-    ChosenInterpreter, Installation, Provision, ProvisionSource, Tool, left_out, marker_environment,
-    no_interpreter, remove, version_control,
+    Installation, Provision, ProvisionSource, Tool, left_out, marker_environment, remove, version_control,
 };
 use crate::error::FileError;
 use crate::progress::Warning;
