@@ -26,6 +26,10 @@ use crate::progress::Progress;
 use crate::staging::{Staging, remove_tree};
 use crate::tree::{ImagePath, KeyHasher};
 
+/// glibc, and its oldest version whose loader has `--argv0`.
+const LIBC: &str = "libc.so.6";
+const OLDEST_GLIBC: (u32, u32) = (2, 33);
+
 /// Limits of an unpacked Python.
 const MAX_FILES: u64 = 100_000;
 const MAX_BYTES: u64 = 4 << 30;
@@ -65,7 +69,8 @@ pub(crate) struct RunnablePython<'a> {
 }
 
 impl<'a> RunnablePython<'a> {
-    /// Finds the files of `python` in `view`; `None` if this machine cannot execute its program. Layers above the
+    /// Finds the files of `python` in `view`; `None` if this machine cannot execute its program, or the base's glibc
+    /// is too old to start it. Layers above the
     /// program's do not count, so that images on one base have one Python.
     ///
     /// `cache` has the index of each layer.
@@ -99,7 +104,13 @@ impl<'a> RunnablePython<'a> {
         let libraries = Path::new(LIBRARIES);
         found.add(&python.executable, PROGRAM.into());
         found.add(&loader, libraries.join(LOADER));
-        for (soname, real) in found.libraries()? {
+        let closure = found.libraries()?;
+        if let Some(libc) = closure.get(LIBC)
+            && !view.description(libc).is_some_and(|libc| passes_argv0(&libc.versions.defines))
+        {
+            return Ok(None);
+        }
+        for (soname, real) in closure {
             found.add(&real, libraries.join(soname));
         }
         let name = python.version.name();
@@ -126,8 +137,7 @@ impl<'a> RunnablePython<'a> {
         Self { more, ..self }
     }
 
-    /// Unpacks the files in the folder `cache`, unless they are there. The program is not tried: a C library may be
-    /// too old for the option that starts it.
+    /// Unpacks the files in the folder `cache`, unless they are there.
     ///
     /// # Errors
     /// If a layer cannot be read or the folder not be written.
@@ -267,6 +277,17 @@ impl<'a> RunnablePython<'a> {
     }
 }
 
+/// Returns true if the loader of the glibc that defines these versions passes `--argv0` on.
+fn passes_argv0(versions: &[String]) -> bool {
+    let parse = |version: &String| {
+        let (major, minor) = version.strip_prefix("GLIBC_")?.split_once('.')?;
+        // The third number of `GLIBC_2.2.5` does not matter.
+        let minor = minor.split('.').next()?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    versions.iter().filter_map(parse).max() >= Some(OLDEST_GLIBC)
+}
+
 fn create_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs_err::create_dir_all)
 }
@@ -297,6 +318,18 @@ fn quoted(path: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_glibc_does_not_pass_the_name_of_the_program() {
+        let passes = |versions: &[&str]| {
+            passes_argv0(&versions.iter().map(|version| (*version).to_owned()).collect::<Vec<_>>())
+        };
+        assert!(passes(&["GLIBC_2.2.5", "GLIBC_2.33", "GLIBC_PRIVATE"]));
+        // A port that is younger than this version.
+        assert!(passes(&["GLIBC_2.36"]));
+        assert!(!passes(&["GLIBC_2.2.5", "GLIBC_2.31", "GLIBC_2.4"]));
+        assert!(!passes(&[]));
+    }
     use crate::base::testing::{Tar, path, view};
     use crate::elf::fixture::{Fixture, S390X, library, program};
     use crate::progress::Silent;
@@ -308,7 +341,7 @@ mod tests {
             .link("usr/bin/python3", "python3.13")
             .binary("usr/lib/x/ld.so", loader)
             .link("lib64", "usr/lib/x")
-            .binary("usr/lib/libc.so.6", &library(&[]).bytes())
+            .binary("usr/lib/libc.so.6", &libc("GLIBC_2.36").bytes())
             .binary("usr/lib/libm.so.6", &library(&["libc.so.6"]).bytes())
             .file("usr/lib/python3.13/os.py", "os")
             .file("usr/lib/python3.13/__pycache__/os.cpython-313.pyc", "x")
@@ -317,6 +350,10 @@ mod tests {
             .link("usr/lib/python3.13/gone.py", "/etc/gone.py")
             .file("etc/python3.13/sitecustomize.py", "site")
             .file("etc/passwd", "root:x:0:0::/root:/bin/sh\n")
+    }
+
+    fn libc(version: &'static str) -> Fixture {
+        Fixture { defines: vec!["GLIBC_2.2.5", version], ..library(&[]) }
     }
 
     fn own() -> Fixture {
@@ -409,6 +446,9 @@ mod tests {
         }
         let missing = program("/lib64/none.so", &[]);
         assert!(!found(&view(&[base(&missing, b"loader")]), |_| ()));
+        let old = Tar::default().binary("usr/lib/libc.so.6", &libc("GLIBC_2.31").bytes());
+        let above = Tar::default().binary("usr/bin/python3.13", &own().bytes());
+        assert!(!found(&view(&[base(&own(), b"loader"), old, above]), |_| ()));
         let link = path("lib64");
         assert!(view(&[base(&own(), b"loader")]).lookup(&link).is_some());
     }
