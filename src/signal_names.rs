@@ -16,6 +16,12 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().chain(ALIASES.map(|(name, _)| name))
 }
 
+/// Returns `SIGTERM` for 15; `None` for a real-time signal.
+pub(crate) fn name(number: i32) -> Option<String> {
+    let index = usize::try_from(number.checked_sub(1)?).ok()?;
+    Some(format!("SIG{}", NAMES.get(index)?))
+}
+
 /// Returns the number of `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3` or `SIGRTMAX-3`.
 pub(crate) fn number(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse() {

@@ -13,7 +13,6 @@ use super::source::ListedSource;
 use crate::plan::Finding;
 use crate::python::normalize;
 use crate::python::requirements::closure::{ClosureError, DeclaredDependencies, read_pyproject};
-use crate::python::requirements::declaration::DependencySelection;
 use crate::python::requirements::pyproject::Build;
 use crate::recipe::Recipe;
 use crate::service::dependencies::{OptionalServer, further_requirements};
@@ -103,7 +102,12 @@ impl Builder {
         let mut recipe = self.resolve()?;
         let selected = self.select_server(&mut recipe, &mut [], None, hints);
         let (listing, _) = self.listing(&recipe, None)?;
-        let included = self.declared(&recipe.dependencies());
+        let (declared, unreadable) = match DeclaredDependencies::read(&self.root, &recipe.dependencies()) {
+            Ok(declared) => (declared, None),
+            Err(ClosureError::NothingDeclared(_)) => (DeclaredDependencies::default(), None),
+            Err(error) => (DeclaredDependencies::default(), Some(error.into())),
+        };
+        let included = self.included(declared);
         let distributions =
             if included.is_empty() { Distributions::unknown() } else { Distributions::new(&included, &[]) };
         let hints = hints.get();
@@ -116,16 +120,12 @@ impl Builder {
             installed: &|_| Ok(None),
         };
         let (mut findings, error) = inputs.explain();
-        let read = DeclaredDependencies::read(&self.root, &recipe.dependencies());
-        let unreadable = read.err().filter(|error| !matches!(error, ClosureError::NothingDeclared(_)));
-        let unreadable = unreadable.map(BuildError::from);
-        let error =
-            unreadable.or(error).map(|error| self.with_ignored(error, &listing)).map(|error| match error {
-                BuildError::Application(_) if included.is_empty() => {
-                    self.declared_elsewhere(&recipe).unwrap_or(error)
-                }
-                error => selected.advise(error),
-            });
+        let error = unreadable.or(error).map(|error| match self.with_ignored(error, &listing) {
+            error @ BuildError::Application(_) if included.is_empty() => {
+                self.declared_elsewhere(&recipe).unwrap_or(error)
+            }
+            error => selected.advise(error),
+        });
         findings.extend(
             selected.warning.map(|warning| Finding::new("dependencies", warning.subject, warning.message)),
         );
@@ -162,8 +162,7 @@ impl Builder {
     }
 
     /// Returns the normalized names of the declared dependencies, and of those that they imply.
-    fn declared(&self, selection: &DependencySelection) -> BTreeSet<String> {
-        let declared = DeclaredDependencies::read(&self.root, selection).unwrap_or_default();
+    fn included(&self, declared: DeclaredDependencies) -> BTreeSet<String> {
         let named = declared.into_named().map(|requirement| (requirement.name, requirement.extras));
         let mut names = with_implied(named);
         names.extend(self.locked());

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{BuildError, Builder, Built};
 use crate::image::Artifact;
 use crate::plan::Plan;
+use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::reference::{Name, Reference};
 use crate::report::GENERATOR;
@@ -65,6 +66,12 @@ impl BuiltSet {
     /// Iterates over the images, in the order of platforms.
     pub fn images(&self) -> impl Iterator<Item = &Built> {
         std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    /// Returns the image for this machine, or else the first one.
+    pub fn for_this_machine(&self) -> &Built {
+        let machine = Platform::of_this_program();
+        self.images().find(|built| machine.runs(&built.image.platform)).unwrap_or(&self.first)
     }
 
     /// Returns the single image, or an index of the images.

@@ -10,10 +10,11 @@ use ipo_oci::run::{
     ContainerOptions, EngineProgram, HostMount, MountAccess, NetworkMode, RootMode, RunError, RuntimeName,
     SecretFile,
 };
+use ipo_oci::settings::Seconds;
 use ipo_oci::tree::ImagePath;
 
 use super::access::AccessArguments;
-use super::arguments::pair;
+use super::arguments::{pair, setting};
 use super::failure::Failure;
 
 /// The container.
@@ -32,6 +33,9 @@ pub(crate) struct ContainerArguments {
     /// File or folder of this machine in the container, read-only without `:rw`; repeatable
     #[arg(long, value_name = "FROM:TO[:rw]")]
     volume: Vec<Volume>,
+    /// Time to stop after the signal [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = setting::<Seconds>)]
+    stop_timeout: Option<Seconds>,
     /// Make the whole root file system writable
     #[arg(long)]
     writable: bool,
@@ -141,6 +145,9 @@ impl ContainerArguments {
                 format!("cannot use several secrets with the name {twice}"),
                 "give each secret a NAME of its own",
             ));
+        }
+        if let Some(timeout) = self.stop_timeout {
+            options.stop_timeout = timeout.0;
         }
         options.mounts = self.volume.iter().map(|volume| volume.0.clone()).collect();
         options.search_path = std::env::var_os("PATH");

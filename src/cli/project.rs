@@ -2,6 +2,7 @@
 //! [`Builder`] takes.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -13,6 +14,7 @@ use ipo_oci::reference::Reference;
 use ipo_oci::settings::Settings;
 
 use super::access::AccessArguments;
+use super::build::BuildArguments;
 use super::failure::Failure;
 use super::heading;
 use super::path_variable;
@@ -98,6 +100,37 @@ impl ProjectArguments {
             builder = builder.cache(cache);
         }
         Ok(builder.access(access))
+    }
+}
+
+/// The project of a service that is started, and not stored.
+#[derive(Args, Debug)]
+pub(super) struct ServiceArguments {
+    /// Platform of the image [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH", value_parser = super::arguments::platform)]
+    pub(super) platform: Option<Platform>,
+    /// Environment of a project, as for `ipo-oci build`
+    #[arg(long, value_name = "[PLATFORM=]DIR", hide_short_help = true)]
+    venv: Vec<String>,
+}
+
+impl ServiceArguments {
+    /// Makes the builder of `ipo-oci build` for `processes` of the project in `folder`.
+    pub(super) fn builder(
+        &self,
+        folder: &Path,
+        processes: &str,
+        access: &AccessArguments,
+    ) -> Result<Builder, Failure> {
+        let mut words: Vec<OsString> = vec!["build".into(), folder.into()];
+        words.extend(["--process".into(), processes.into()]);
+        if let Some(platform) = &self.platform {
+            words.extend(["--platform".into(), platform.to_string().into()]);
+        }
+        for venv in &self.venv {
+            words.extend(["--venv".into(), venv.into()]);
+        }
+        BuildArguments::of_words(words, access)?.builder(folder, &[])
     }
 }
 

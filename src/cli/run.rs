@@ -1,27 +1,22 @@
 //! `ipo-oci run`: runs an image in the foreground, without a container engine.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::{Builder, Built, BuiltSet};
+use ipo_oci::builder::{Builder, BuiltSet};
 use ipo_oci::image::Image;
 use ipo_oci::plan::SourceMount;
-use ipo_oci::platform::Platform;
 use ipo_oci::printable;
 use ipo_oci::progress::{Progress as _, Warning};
 use ipo_oci::recipe::Target;
 use ipo_oci::run::{self, HostMount, Input, MountAccess, RunOptions};
-use ipo_oci::settings::Seconds;
 use ipo_oci::store;
 
 use super::access::AccessArguments;
-use super::arguments::setting;
-use super::build::BuildArguments;
 use super::container::{ContainerArguments, NetworkArgument, failure};
 use super::failure::Failure;
-use super::project::{image_reference, is_project};
+use super::project::{ServiceArguments, image_reference, is_project};
 use super::terminal::Terminal;
 
 /// Arguments of `ipo-oci run`.
@@ -42,12 +37,8 @@ pub(crate) struct RunArguments {
     /// Process of a project
     #[arg(long, value_name = "NAME", default_value = "web")]
     process: String,
-    /// Platform of the image [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH", value_parser = super::arguments::platform)]
-    platform: Option<Platform>,
-    /// Environment of a project, as for `ipo-oci build`
-    #[arg(long, value_name = "[PLATFORM=]DIR", hide_short_help = true)]
-    venv: Vec<String>,
+    #[command(flatten)]
+    service: ServiceArguments,
 
     /// Port on this machine [default: the image's]
     #[arg(short, long)]
@@ -64,9 +55,6 @@ pub(crate) struct RunArguments {
     /// Network of the container [default: host; with an engine: private, and the port published]
     #[arg(long, value_enum, hide_short_help = true)]
     network: Option<NetworkArgument>,
-    /// Time to stop after the signal [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = setting::<Seconds>, hide_short_help = true)]
-    stop_timeout: Option<Seconds>,
     #[command(flatten)]
     container: ContainerArguments,
     #[command(flatten)]
@@ -107,9 +95,12 @@ enum SourceArgument {
 /// Runs the image, and returns the exit code of its process.
 pub(crate) fn run(arguments: &RunArguments, terminal: &Terminal) -> Result<ExitCode, Failure> {
     if is_project(&arguments.subject) {
-        let (built, mounts) = arguments.build(Path::new(&arguments.subject), terminal)?;
-        let image = RunArguments::image_of(&built)?;
-        return arguments.start(&image.name.to_string(), &image.image, mounts, terminal);
+        let (sets, mounts) = arguments.build(Path::new(&arguments.subject), terminal)?;
+        let [set] = sets.as_slice() else {
+            return Err(Failure::usage("cannot run several processes", "name one with --process"));
+        };
+        let built = set.for_this_machine();
+        return arguments.start(&built.name.to_string(), &built.image, mounts, terminal);
     }
     if let Some(source) = arguments.source.filter(|source| *source != SourceArgument::Image) {
         return Err(Failure::usage(
@@ -118,7 +109,8 @@ pub(crate) fn run(arguments: &RunArguments, terminal: &Terminal) -> Result<ExitC
         ));
     }
     let reference = image_reference(&arguments.subject)?;
-    let image = store::open_image(&reference, arguments.platform.as_ref(), &arguments.access.access())?;
+    let image =
+        store::open_image(&reference, arguments.service.platform.as_ref(), &arguments.access.access())?;
     arguments.start(&reference.to_string(), &image, Vec::new(), terminal)
 }
 
@@ -146,11 +138,8 @@ impl RunArguments {
         options.arguments.clone_from(&self.arguments);
         options.port = self.port;
         options.input = if self.interactive { Input::Inherited } else { Input::None };
-        if let Some(timeout) = self.stop_timeout {
-            options.stop_timeout = timeout.0;
-        }
-        let end = run::run(image, &options, terminal, &mut |started| {
-            let at = started.port.map(|port| format!(" at http://127.0.0.1:{port}")).unwrap_or_default();
+        let end = run::run(image, &options, terminal, &mut |starting| {
+            let at = starting.port.map(|port| format!(" at http://127.0.0.1:{port}")).unwrap_or_default();
             let source = if has_source { ", with the source of this machine" } else { "" };
             terminal.report(&format!("running {}{at}{source}\n", printable::name(name)));
         });
@@ -160,8 +149,7 @@ impl RunArguments {
 
     /// Builds the images of a project. Returns them with the mounts of the source.
     fn build(&self, folder: &Path, terminal: &Terminal) -> Result<(Vec<BuiltSet>, Vec<HostMount>), Failure> {
-        let build = BuildArguments::of_words(self.build_words(folder), &self.access)?;
-        let builder = build.builder(folder, &[])?.target(self.target.into());
+        let builder = self.service.builder(folder, &self.process, &self.access)?.target(self.target.into());
         let default =
             if self.target == RunTarget::Dev { SourceArgument::Mounted } else { SourceArgument::Image };
         let access = match self.source.unwrap_or(default) {
@@ -174,16 +162,6 @@ impl RunArguments {
             None => Vec::new(),
         };
         Ok((builder.build_processes(terminal)?, mounts))
-    }
-
-    /// Returns the image for this machine, or the first one.
-    fn image_of(sets: &[BuiltSet]) -> Result<&Built, Failure> {
-        let several = || Failure::usage("cannot run several processes", "name one with --process");
-        let [set] = sets else { return Err(several()) };
-        let images: Vec<&Built> = set.images().collect();
-        let machine = Platform::of_this_program();
-        let image = images.iter().find(|built| machine.runs(&built.image.platform)).or(images.first());
-        image.copied().ok_or_else(several)
     }
 
     /// Returns the mounts of a project's source.
@@ -217,19 +195,6 @@ impl RunArguments {
         }
         let mount = |SourceMount { host, image }| HostMount::new(host, image, access);
         Ok(mounts.into_iter().map(mount).collect())
-    }
-
-    /// Returns the command line of a build with these arguments.
-    fn build_words(&self, folder: &Path) -> Vec<OsString> {
-        let mut words: Vec<OsString> = vec!["build".into(), folder.into()];
-        words.extend(["--process".into(), self.process.clone().into()]);
-        if let Some(platform) = &self.platform {
-            words.extend(["--platform".into(), platform.to_string().into()]);
-        }
-        for venv in &self.venv {
-            words.extend(["--venv".into(), venv.into()]);
-        }
-        words
     }
 }
 

@@ -1,15 +1,12 @@
 //! `ipo-oci test`: starts an image without a container engine, and checks it.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ipo_oci::builder::Built;
 use ipo_oci::image::Image;
-use ipo_oci::platform::Platform;
 use ipo_oci::printable;
 use ipo_oci::recipe::Target;
 use ipo_oci::reference::Reference;
@@ -20,9 +17,9 @@ use ipo_oci::store;
 
 use super::access::AccessArguments;
 use super::arguments::setting;
-use super::build::BuildArguments;
 use super::container::{ContainerArguments, NetworkArgument, failure};
 use super::failure::Failure;
+use super::project::ServiceArguments;
 use super::reports::write_file;
 use super::terminal::{self, Terminal};
 
@@ -50,12 +47,8 @@ pub(crate) struct TestArguments {
     /// Processes of a project, or all
     #[arg(long, value_name = "NAME,…", default_value = "web", value_delimiter = ',')]
     process: Vec<String>,
-    /// Platform of the image [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH", value_parser = super::arguments::platform)]
-    platform: Option<Platform>,
-    /// Environment of a project, as for `ipo-oci build`
-    #[arg(long, value_name = "[PLATFORM=]DIR", hide_short_help = true)]
-    venv: Vec<String>,
+    #[command(flatten)]
+    service: ServiceArguments,
 
     /// Path to request once the image is healthy; repeatable
     ///
@@ -68,9 +61,6 @@ pub(crate) struct TestArguments {
     /// Time until the image is healthy [default: that of its health check, at most 2min]
     #[arg(long, value_name = "TIME", value_parser = setting::<Seconds>)]
     timeout: Option<Seconds>,
-    /// Time to stop after the signal [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = setting::<Seconds>)]
-    stop_timeout: Option<Seconds>,
     /// Network of the container
     #[arg(long, value_enum, default_value = "private")]
     network: NetworkArgument,
@@ -146,15 +136,12 @@ impl TestArguments {
         options.requests.clone_from(&self.get);
         options.port = self.port;
         options.timeout = self.timeout.map(|timeout| timeout.0);
-        if let Some(timeout) = self.stop_timeout {
-            options.stop_timeout = timeout.0;
-        }
         Ok(options)
     }
 
     fn test_image(&self, tests: &mut Tests<'_>) -> Result<(), Failure> {
         let reference: Reference = self.subject.parse().map_err(Failure::argument)?;
-        let image = store::open_image(&reference, self.platform.as_ref(), &self.access.access())?;
+        let image = store::open_image(&reference, self.service.platform.as_ref(), &self.access.access())?;
         tests.test(&reference.to_string(), &image)
     }
 
@@ -167,8 +154,7 @@ impl TestArguments {
                 format!("write oci:{shown} for its image"),
             ));
         }
-        let build = BuildArguments::of_words(self.build_words(folder), &self.access)?;
-        let builder = build.builder(folder, &[])?;
+        let builder = self.service.builder(folder, &self.process.join(","), &self.access)?;
         let mut targets: Vec<Target> = Vec::new();
         for target in &self.target {
             targets.extend(match target {
@@ -181,27 +167,11 @@ impl TestArguments {
         targets.dedup();
         for target in targets {
             for set in builder.clone().target(target).build_processes(tests.terminal)? {
-                let images: Vec<&Built> = set.images().collect();
-                let machine = Platform::of_this_program();
-                let image = images.iter().find(|built| machine.runs(&built.image.platform));
-                let Some(built) = image.or(images.first()) else { continue };
+                let built = set.for_this_machine();
                 tests.test(&built.name.to_string(), &built.image)?;
             }
         }
         Ok(())
-    }
-
-    /// Returns the command line of a build with these arguments.
-    fn build_words(&self, folder: &Path) -> Vec<OsString> {
-        let mut words: Vec<OsString> = vec!["build".into(), folder.into()];
-        words.extend(["--process".into(), self.process.join(",").into()]);
-        if let Some(platform) = &self.platform {
-            words.extend(["--platform".into(), platform.to_string().into()]);
-        }
-        for venv in &self.venv {
-            words.extend(["--venv".into(), venv.into()]);
-        }
-        words
     }
 }
 

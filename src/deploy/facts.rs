@@ -86,9 +86,7 @@ impl ProcessUser {
 
 /// Returns the name of a signal, which an image may have as a number; real-time signals stay as written.
 fn signal_name(text: &str) -> String {
-    let number = signal_names::number(text).and_then(|number| usize::try_from(number).ok());
-    let name = number.and_then(|number| signal_names::NAMES.get(number.checked_sub(1)?));
-    name.map_or_else(|| text.to_owned(), |name| format!("SIG{name}"))
+    signal_names::number(text).and_then(signal_names::name).unwrap_or_else(|| text.to_owned())
 }
 
 /// Moves the port of the server to the front.

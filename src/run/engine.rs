@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::agent::last_line;
 use super::bundle::SECRETS;
-use super::foreground::{self, ForegroundEnd, Input, RunOptions, Started, StopSignals};
+use super::foreground::{self, ForegroundEnd, Input, RunOptions, Starting, StopSignals};
 use super::job::AgentCommand;
 use super::options::{MountAccess, RootMode};
 use super::prepared::{Prepared, container_name, write};
@@ -99,7 +99,7 @@ pub(super) fn run(
     prepared: &mut Prepared<'_>,
     options: &RunOptions,
     folder: &Path,
-    observe: &mut dyn FnMut(&Started),
+    observe: &mut dyn FnMut(&Starting),
 ) -> Result<ForegroundEnd, RunError> {
     let id = container_name(folder);
     let name = image_name(&id);
@@ -134,7 +134,7 @@ pub(super) fn run(
     }
     arguments.push(name);
     arguments.extend(options.arguments.iter().cloned());
-    let stop_seconds = options.stop_timeout.as_secs().to_string();
+    let stop_seconds = options.container.stop_timeout.as_secs().to_string();
     let stopped = id.clone();
     let signals = StopSignals::register(options.input, move |command| {
         let mut end = engine.command();
@@ -144,7 +144,7 @@ pub(super) fn run(
         };
         let _ = end.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     })?;
-    observe(&Started { port });
+    observe(&Starting { port });
     let mut command = engine.command();
     command.args(&arguments);
     options.input.apply(&mut command);

@@ -6,7 +6,6 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Sender};
-use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -22,9 +21,6 @@ use super::space::NetworkNamespace;
 use crate::error::FileError;
 use crate::image::Image;
 use crate::progress::Progress;
-
-/// Docker's time for a graceful stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Standard input of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,28 +62,19 @@ pub struct RunOptions {
     pub port: Option<u16>,
     /// Standard input.
     pub input: Input,
-    /// Time for a graceful stop.
-    pub stop_timeout: Duration,
 }
 
 impl RunOptions {
     /// Makes the default options for a container.
     pub fn new(container: ContainerOptions) -> Self {
-        Self {
-            container,
-            entrypoint: None,
-            arguments: Vec::new(),
-            port: None,
-            input: Input::default(),
-            stop_timeout: STOP_TIMEOUT,
-        }
+        Self { container, entrypoint: None, arguments: Vec::new(), port: None, input: Input::default() }
     }
 }
 
 /// A container that is about to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Started {
+pub struct Starting {
     /// The port on this machine, if the image exposes one.
     pub port: Option<u16>,
 }
@@ -112,7 +99,7 @@ pub fn run(
     image: &Image,
     options: &RunOptions,
     progress: &dyn Progress,
-    observe: &mut dyn FnMut(&Started),
+    observe: &mut dyn FnMut(&Starting),
 ) -> Result<ForegroundEnd, RunError> {
     let change = CommandChange { entrypoint: options.entrypoint.as_deref(), arguments: &options.arguments };
     let mut prepared = Prepared::of(image, &options.container, &change, progress)?;
@@ -140,7 +127,7 @@ pub fn run(
     let secrets = prepared.secrets()?;
     let plan = ForegroundPlan {
         stop_signal: prepared.process.stop_signal,
-        stop_timeout: options.stop_timeout,
+        stop_timeout: options.container.stop_timeout,
         commands: folder.path().join("commands"),
         messages: folder.path().join("messages"),
     };
@@ -151,7 +138,7 @@ pub fn run(
     let signals = StopSignals::register(options.input, move |command| {
         let _ = sender.send(command);
     })?;
-    observe(&Started { port });
+    observe(&Starting { port });
     let mut agent = space.start_agent(&options.container.helper, &job, options.input)?;
     let status = agent.wait().map_err(|source| RunError::Program { program: "unshare".into(), source })?;
     signals.end();

@@ -48,7 +48,7 @@ use elsewhere::{container, loopback};
 pub use agent::{HELPER_ARGUMENT, helper_main};
 pub use engine::EngineProgram;
 pub use error::RunError;
-pub use foreground::{ForegroundEnd, Input, RunOptions, Started, run};
+pub use foreground::{ForegroundEnd, Input, RunOptions, Starting, run};
 pub use junit::{Suite, junit};
 pub use options::{ContainerOptions, HostMount, MountAccess, NetworkMode, RootMode};
 pub use report::{StepOutcome, TestReport, TestStep};

@@ -2,11 +2,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::engine::EngineProgram;
 use super::runtime::RuntimeName;
 use super::secret_file::SecretFile;
 use crate::tree::ImagePath;
+
+/// Docker's time for a graceful stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The network of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,6 +79,8 @@ pub struct ContainerOptions {
     pub secrets: Vec<SecretFile>,
     /// Files and directories of this machine.
     pub mounts: Vec<HostMount>,
+    /// Time for a graceful stop.
+    pub stop_timeout: Duration,
     /// The program `ipo-oci`, which is started again as a helper ([`super::helper_main`]).
     pub helper: PathBuf,
     /// Folders of programs, as in `PATH`.
@@ -95,6 +101,7 @@ impl ContainerOptions {
             env: Vec::new(),
             secrets: Vec::new(),
             mounts: Vec::new(),
+            stop_timeout: STOP_TIMEOUT,
             helper: helper.into(),
             search_path: None,
             cache: None,

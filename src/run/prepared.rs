@@ -63,9 +63,7 @@ impl Folder {
         let folder = in_cache.map_or_else(Staging::temporary, Ok);
         Ok(Self(folder.map_err(|error| FileError::new("create", std::env::temp_dir(), error))?))
     }
-}
 
-impl Folder {
     pub(super) fn path(&self) -> &Path {
         self.0.path()
     }

@@ -106,19 +106,15 @@ pub(super) fn unpack(
     }
     let (mut writable, mut made) = (Vec::new(), Vec::new());
     for volume in folders.volumes {
-        writable.push(writer.ensure_folder(view, volume, &mut made)?);
+        writable.push(writer.ensure(view, &MountPoint::directory(volume.clone()), &mut made)?);
     }
-    writer.ensure_folder(view, folders.cwd, &mut made)?;
+    writer.ensure(view, &MountPoint::directory(folders.cwd.clone()), &mut made)?;
     for mount_point in folders.mount_points {
-        writer.ensure_folder(view, &mount_point.path, &mut made)?;
+        writer.ensure(view, mount_point, &mut made)?;
     }
     let mut mounted = Vec::new();
     for mount in mounts {
-        mounted.push(if mount.is_directory {
-            writer.ensure_folder(view, &mount.path, &mut made)?
-        } else {
-            writer.ensure_file(view, &mount.path, &mut made)?
-        });
+        mounted.push(writer.ensure(view, mount, &mut made)?);
     }
     let mut hosts = HOSTS.to_owned();
     if folders.has_network
@@ -277,45 +273,38 @@ impl RootfsWriter<'_> {
         Ok(written.map_err(FileError::of("write", &place))?)
     }
 
-    /// Returns the canonical path of a file of the image. Makes an empty file if it is missing, for a mount.
-    fn ensure_file(
+    /// Returns the canonical path of a folder or file of the image. Makes it if it is missing, as Docker makes
+    /// volumes, working directories and mount points.
+    fn ensure(
         &self,
         view: &View,
-        path: &ImagePath,
+        point: &MountPoint,
         made: &mut Vec<PathBuf>,
     ) -> Result<ImagePath, RunError> {
-        if let Some((real, node)) = view.find(path)
-            && node.kind == NodeKind::File
+        let kind = if point.is_directory { NodeKind::Directory } else { NodeKind::File };
+        if let Some((real, node)) = view.find(&point.path)
+            && node.kind == kind
         {
             return Ok(real);
         }
-        let real = view.destination(path)?;
-        let parent = self.ensure_folder(view, &real.parent().unwrap_or_default(), made)?;
-        let real = parent.join(real.file_name().unwrap_or_default()).map_err(BaseError::from)?;
+        let real = view.destination(&point.path)?;
+        if point.is_directory {
+            self.make_folder(view, &real, made)?;
+            return Ok(real);
+        }
+        self.make_folder(view, &real.parent().unwrap_or_default(), made)?;
         let place = self.place(&real);
         match File::create_new(&place) {
-            Ok(_) => {}
             // The same path may be given twice, and the later mount hides the other.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(FileError::new("create", place, error).into()),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(FileError::new("create", place, error).into())
+            }
+            _ => Ok(real),
         }
-        Ok(real)
     }
 
-    /// Returns the canonical path of a folder of the image. Makes the folder if it is missing, as Docker
-    /// makes volumes and working directories.
-    fn ensure_folder(
-        &self,
-        view: &View,
-        path: &ImagePath,
-        made: &mut Vec<PathBuf>,
-    ) -> Result<ImagePath, RunError> {
-        if let Some((real, node)) = view.find(path)
-            && node.kind == NodeKind::Directory
-        {
-            return Ok(real);
-        }
-        let real = view.destination(path)?;
+    /// Makes a folder with a canonical path, and those above it.
+    fn make_folder(&self, view: &View, real: &ImagePath, made: &mut Vec<PathBuf>) -> Result<(), RunError> {
         for folder in real.parents().chain([real.clone()]).filter(|folder| view.lookup(folder).is_none()) {
             let place = self.place(&folder);
             match fs_err::create_dir(&place) {
@@ -325,12 +314,12 @@ impl RootfsWriter<'_> {
             }
         }
         // A link, dangling in the image, may have a target on this machine.
-        let place = self.place(&real);
+        let place = self.place(real);
         let kind = std::fs::symlink_metadata(&place).map_err(FileError::of("read", &place))?;
         if !kind.is_dir() {
             return Err(FileError::new("create", place, io::ErrorKind::NotADirectory.into()).into());
         }
-        Ok(real)
+        Ok(())
     }
 }
 

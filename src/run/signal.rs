@@ -49,9 +49,8 @@ impl StopSignal {
 
 impl std::fmt::Display for StopSignal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = usize::try_from(self.0 - 1).ok().and_then(|index| NAMES.get(index));
-        match name {
-            Some(name) => write!(f, "SIG{name}"),
+        match signal_names::name(self.0) {
+            Some(name) => f.write_str(&name),
             None => write!(f, "signal {}", self.0),
         }
     }

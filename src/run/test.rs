@@ -25,8 +25,6 @@ const LONGEST_TIMEOUT: Duration = Duration::from_mins(2);
 const PORT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time that a process without a health check and without a port has to run.
 const ALIVE_TIME: Duration = Duration::from_secs(3);
-/// Docker's time for a graceful stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Options of a test.
 #[derive(Debug, Clone)]
@@ -40,14 +38,12 @@ pub struct TestOptions {
     pub port: Option<u16>,
     /// Time until the container is ready; by default that of the image's health check.
     pub timeout: Option<Duration>,
-    /// Time for a graceful stop.
-    pub stop_timeout: Duration,
 }
 
 impl TestOptions {
     /// Makes the default options for a container.
     pub fn new(container: ContainerOptions) -> Self {
-        Self { container, requests: Vec::new(), port: None, timeout: None, stop_timeout: STOP_TIMEOUT }
+        Self { container, requests: Vec::new(), port: None, timeout: None }
     }
 }
 
@@ -140,7 +136,7 @@ impl PreparedTest<'_> {
             requests: self.options.requests.clone(),
             port,
             timeout: self.options.timeout.unwrap_or(timeout),
-            stop_timeout: self.options.stop_timeout,
+            stop_timeout: self.options.container.stop_timeout,
             stop_signal: self.prepared.process.stop_signal,
         })
     }

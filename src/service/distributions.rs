@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pep440_rs::Version;
+
 /// Distributions that others require, as far as they decide the server: a distribution with an extra
 /// or without (`""`), and the required ones.
 const IMPLIED: [(&str, &str, &[&str]); 16] = [
@@ -58,12 +60,9 @@ impl Distributions {
     }
 
     /// Returns true if the image has an older version of the distribution.
-    pub(crate) fn has_older(&self, name: &str, (major, minor): (u32, u32)) -> bool {
-        self.versions.get(name).is_some_and(|version| {
-            let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
-            let first = parts.next();
-            first.is_some_and(|first| (first, parts.next().unwrap_or_default()) < (major, minor))
-        })
+    pub(crate) fn has_older(&self, name: &str, (major, minor): (u64, u64)) -> bool {
+        let version = self.versions.get(name).and_then(|version| version.parse::<Version>().ok());
+        version.is_some_and(|version| version < Version::new([major, minor]))
     }
 
     /// Returns distributions of which nothing is known: each one may be there.

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 
 use crate::support::http::{get, wait_for};
 use crate::support::{
-    Outcome, Project, binary, eventually, free_port, has, ipo_oci, is_root, outcome, output_of, requires, run,
+    Outcome, Project, binary, eventually, free_port, has, ipo_oci, is_root, outcome, output_of, requires,
+    run, unprivileged_env,
 };
 use test_macros::test;
 
@@ -200,7 +201,6 @@ fn each_runtime_runs_a_program_with_secrets_and_volumes() {
 
 #[test]
 fn an_unprivileged_user_runs_an_image_with_a_secret() {
-    requires("setpriv");
     requires("unshare");
     let folder = tempfile::tempdir().expect("a folder");
     let owner = is_root().then_some(65534);
@@ -211,13 +211,8 @@ fn an_unprivileged_user_runs_an_image_with_a_secret() {
     fs_err::copy(binary(), place("ipo-oci")).expect("a copy");
     crate::support::copy_folder(Path::new(image().trim_start_matches("oci:")), &folder.path().join("image"));
     run(Command::new("chmod").args(["-R", "a+rX", &place("image"), &place("ipo-oci")])).success();
-    let mut command = Command::new("env");
-    if is_root() {
-        command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-        command.args(["--inh-caps=-all", "--bounding-set=-all", "env"]);
-    }
-    command.args(["-i", "PATH=/usr/bin:/bin", &format!("HOME={}", folder.path().display())]);
+    let mut command = unprivileged_env();
+    command.args(["PATH=/usr/bin:/bin", &format!("HOME={}", folder.path().display())]);
     command.args([&place("ipo-oci"), "run", &format!("oci:{}", place("image"))]);
     command.args(facts(&inputs, variables.to_str().expect("UTF-8")));
     let outcome = run(&mut command).exits_with(7);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     Outcome, Project, Venv, binary, copy_folder, eventually, ipo_oci, is_root, output_of, requires,
-    requires_root, run,
+    requires_root, run, unprivileged_env,
 };
 use test_macros::test;
 
@@ -312,7 +312,6 @@ fn images_that_cannot_start_are_named() {
 
 #[test]
 fn the_example_is_tested_by_an_unprivileged_user() {
-    requires("setpriv");
     requires("unshare");
     let project = Project::example_as("agencyos", &Venv::of_the_system());
     let image = project.beside("image");
@@ -323,14 +322,11 @@ fn the_example_is_tested_by_an_unprivileged_user() {
     fs_err::copy(binary(), &program).expect("a copy");
     let parent = project.path().parent().expect("a parent");
     run(Command::new("chmod").args(["-R", "a+rX"]).arg(parent)).success();
-    let mut command = Command::new("env");
     if is_root() {
         run(Command::new("chown").arg("65534:65534").arg(&home)).success();
-        command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-        command.args(["--inh-caps=-all", "--bounding-set=-all", "env"]);
     }
-    command.args(["-i", "PATH=/usr/bin:/bin"]).arg(format!("HOME={}", home.display())).arg(&program);
+    let mut command = unprivileged_env();
+    command.arg("PATH=/usr/bin:/bin").arg(format!("HOME={}", home.display())).arg(&program);
     command.args(["test", &format!("oci:{}", image.display()), "--get", "/metrics"]);
     let outcome = run(&mut command).success();
     assert!(outcome.text().contains("  ✓ stop         SIGTERM, exit code 0"), "{}", outcome.describe());

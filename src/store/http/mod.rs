@@ -279,7 +279,7 @@ impl Http {
             builder = builder.header(header::AUTHORIZATION, value);
         }
         let bodiless = [Method::GET, Method::HEAD, Method::DELETE].contains(&request.method);
-        let agent = self.agent(&url.origin);
+        let agent = self.agent(&url.origin, route, proxy.as_ref());
         let response = if bodiless && matches!(request.payload, Payload::None) {
             let bare = builder.body(SendBody::none()).map_err(|_| unfit())?;
             agent.run(agent.configure_request(bare).timeout_global(request.within).build())
@@ -301,7 +301,10 @@ impl Http {
         let response = response.map_err(|error| self.explain(&url.origin, error))?;
         let (parts, body) = response.into_parts();
         if forwarding.is_some() && parts.status == http::StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(self.explain(&url.origin, ureq::Error::ConnectProxyFailed(String::new())));
+            return Err(RegistryError::Network {
+                host: self.peer(&url.origin),
+                source: ConnectionError::Proxy,
+            });
         }
         Ok(Response {
             status: parts.status.as_u16(),
@@ -346,8 +349,8 @@ impl Http {
         }
     }
 
-    fn agent(&self, origin: &UrlOrigin) -> Agent {
-        let (route, proxy) = self.route(origin);
+    /// Returns the agent for `origin` with its [`Self::route`].
+    fn agent(&self, origin: &UrlOrigin, route: Route, proxy: Option<&ureq::Proxy>) -> Agent {
         let unverified = self.trust(&origin.authority) == Trust::Insecure;
         let mut agents = self.agents.lock_forgiving();
         let agent = agents.entry((route, unverified)).or_insert_with(|| {
@@ -358,7 +361,7 @@ impl Http {
                 .build();
             // A request of a forwarding proxy names the proxy as its host.
             let forwarded = route == Route::Http && proxy.is_some();
-            let tunnel = proxy.filter(|_| !forwarded);
+            let tunnel = proxy.filter(|_| !forwarded).cloned();
             let per_host = self.settings.transfers.get().saturating_add(1);
             let config = Agent::config_builder()
                 .tls_config(tls)

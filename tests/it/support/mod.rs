@@ -227,6 +227,19 @@ pub(crate) fn requires_root() {
     }
 }
 
+/// Returns `env`, run by a user without privileges and without variables.
+pub(crate) fn unprivileged_env() -> Command {
+    let mut command = Command::new("env");
+    if is_root() {
+        requires("setpriv");
+        command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        command.args(["--inh-caps=-all", "--bounding-set=-all", "env"]);
+    }
+    command.arg("-i");
+    command
+}
+
 /// Returns true if root runs the test, for a part of it.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
