@@ -3,8 +3,6 @@
 
 #![no_main]
 
-use std::io::Read;
-
 use debian_archive::deb::{DataKind, DebError, DebLimits, DebReader};
 use ipo_oci::debian::install::{InstallOptions, install};
 use ipo_oci::tree::Tree;
