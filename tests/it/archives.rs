@@ -329,7 +329,7 @@ fn refuses_hostile_members() {
     assert!(with(Raw::Symlink("out".to_owned(), "/etc/passwd".to_owned())).is_ok(), "the same");
     for (more, said) in [
         (Raw::file("../manifest.json", "[]"), "unsafe member name"),
-        (Raw::file("/manifest.json", "[]"), "unsafe member name"),
+        (Raw::file("/manifest.json", "[]"), "duplicate member"),
         (Raw::file("manifest.json", "[]"), "duplicate member"),
         (Raw::file("./manifest.json", "[]"), "duplicate member"),
         (Raw::WrongSize("x".to_owned(), 1 << 33, b"x".to_vec()), "ends within a file"),

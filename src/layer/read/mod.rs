@@ -2,8 +2,8 @@
 //!
 //! OCI image specification 1.1, `layer.md`; POSIX ustar and PAX (IEEE 1003.1-2017, `pax`), with the
 //! long names of GNU tar. Layers are untrusted: every number has a limit ([`Limits`]), memory does
-//! not grow with sizes in the archive, and absolute, climbing and duplicate names are errors. This
-//! module never unpacks files.
+//! not grow with sizes in the archive, and climbing and duplicate names are errors. This module
+//! never unpacks files.
 
 mod header;
 mod locate;

@@ -16,9 +16,10 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, &'static str> {
     }
 }
 
-/// Parses a name as a path in the image; absolute, empty and climbing names are refused.
+/// Parses a name as a path in the image; empty and climbing names are refused. An absolute name lies below the image's
+/// root, as for containerd: `umoci insert` writes such names.
 pub(super) fn image_path(name: &str) -> Result<ImagePath, ReadError> {
-    if name.is_empty() || name.starts_with('/') {
+    if name.is_empty() {
         return Err(ReadError::Unsafe(name.to_owned()));
     }
     Ok(ImagePath::new(name)?)

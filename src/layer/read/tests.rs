@@ -113,7 +113,7 @@ fn gzip_of_several_members_is_one_layer() {
 
 #[test]
 fn unsafe_names_are_refused() {
-    for name in [&b"../a"[..], b"a/../../b", b"/etc/passwd", b"", b"a/.."] {
+    for name in [&b"../a"[..], b"a/../../b", b"/../a", b"", b"a/.."] {
         let error = members(&record(b'0', name, 0)).unwrap_err();
         assert!(matches!(error, ReadError::Unsafe(_)), "{name:?}: {error}");
         let in_pax = format!("{} path={}\n", name.len() + 9, String::from_utf8_lossy(name));
@@ -129,6 +129,14 @@ fn unsafe_names_are_refused() {
     let mut header = header;
     header.set_cksum();
     assert!(matches!(members(header.as_bytes()).unwrap_err(), ReadError::Unsafe(_)));
+}
+
+#[test]
+fn absolute_names_lie_below_the_root() {
+    for (name, path) in [(&b"/"[..], ""), (b"/etc/passwd", "etc/passwd"), (b"//a", "a")] {
+        let members = members(&record(b'5', name, 0)).unwrap();
+        assert_eq!(members[0].path.as_str(), path);
+    }
 }
 
 #[test]
