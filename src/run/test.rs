@@ -72,7 +72,7 @@ pub fn test(
     };
     report.steps.splice(0..0, test.steps);
     if report.failure().is_some() {
-        report.hints = hints(&report, &options.container);
+        report.hints = hints(&report, &options.container, &test.prepared.process.args);
     }
     Ok(report)
 }
@@ -142,8 +142,8 @@ impl PreparedTest<'_> {
     }
 }
 
-/// Returns hints to the cause of a failure, by what the container printed.
-fn hints(report: &TestReport, options: &ContainerOptions) -> Vec<String> {
+/// Returns hints to the cause of a failure, by what the container printed and by its command.
+fn hints(report: &TestReport, options: &ContainerOptions, command: &[String]) -> Vec<String> {
     let mut hints = Vec::new();
     let log = report.log.to_lowercase();
     let says = |text: &str| log.contains(text);
@@ -156,5 +156,43 @@ fn hints(report: &TestReport, options: &ContainerOptions) -> Vec<String> {
             "the container has no network; for a service of this machine add --network host".to_owned(),
         );
     }
+    let ignores_signal = |step: &TestStep| step.name == "stop" && step.detail.starts_with("still running");
+    if report.failure().is_some_and(ignores_signal) && keeps_shell(command) {
+        hints.push(
+            "the shell of the command passes no signal on: put `exec` before its program, or write the command as \
+             a list of words"
+                .to_owned(),
+        );
+    }
     hints
+}
+
+/// Returns true for a command `sh -c LINE`, the shell form of a Dockerfile, whose shell waits for the program.
+fn keeps_shell(command: &[String]) -> bool {
+    let [program, option, line, ..] = command else { return false };
+    let name = program.rsplit('/').next().unwrap_or(program);
+    let is_shell = ["sh", "bash", "dash", "ash"].contains(&name);
+    is_shell
+        && option.starts_with('-')
+        && option.ends_with('c')
+        && !line.split_whitespace().any(|word| word == "exec")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &[&str]) -> Vec<String> {
+        line.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_shell_that_passes_no_signal_on_is_named() {
+        let stop = TestStep::failed("stop", "still running 10 s after SIGTERM, and killed", Duration::ZERO);
+        let report = TestReport { steps: vec![stop], ..TestReport::default() };
+        let hints = |line: &[&str]| hints(&report, &ContainerOptions::new("helper"), &words(line)).len();
+        assert_eq!(hints(&["/bin/sh", "-c", "gunicorn a:b"]), 1);
+        assert_eq!(hints(&["/bin/sh", "-c", "exec gunicorn a:b"]), 0);
+        assert_eq!(hints(&["gunicorn", "-c", "a.py", "a:b"]), 0);
+    }
 }
