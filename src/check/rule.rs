@@ -182,6 +182,13 @@ pub static RULES: &[Rule] = &[
         "the source imports a module that nothing provides",
     ),
     rule_of(
+        "IPO405",
+        "recorded-module-missing",
+        Error,
+        Reported,
+        "a module that an installed distribution records is not in the image",
+    ),
+    rule_of(
         "IPO501",
         "stale-bytecode",
         Warning,

@@ -11,6 +11,7 @@ mod named;
 mod paths;
 mod permissions;
 mod programs;
+mod records;
 mod requirements;
 mod secrets;
 mod sizes;
@@ -30,6 +31,7 @@ pub(super) fn apply(image: &CheckedImage, options: &CheckOptions, reporter: &mut
     programs::check(image, reporter);
     applications::check(image, reporter);
     requirements::check(image, reporter);
+    records::check(image, reporter);
     bytecode::check(image, reporter);
     paths::check(image, reporter);
     sources::check(image, reporter);

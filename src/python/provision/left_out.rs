@@ -11,8 +11,8 @@ use crate::python::environment::venv::Venv;
 use crate::python::requirements::marker::Environment;
 use crate::python::requirements::requirement::Requirement;
 
-/// The distributions that these locks leave out.
-const LEFT_OUT: [&str; 3] = ["pip", "setuptools", "wheel"];
+/// Tools for installation, which these locks leave out.
+pub(crate) const INSTALLERS: [&str; 3] = ["pip", "setuptools", "wheel"];
 
 /// The version of setuptools that is the first without `pkg_resources`, which distributions of the time
 /// of such locks import.
@@ -34,7 +34,7 @@ pub(super) fn requirements(
         let Some(requirement) = Requirement::parse_lenient(text) else { continue };
         let Requirement { name, specifiers, marker, .. } = requirement;
         let applies = marker.is_none_or(|marker| marker.holds(environment, &[]));
-        if applies && LEFT_OUT.contains(&name.as_str()) && !locked.distributions.contains_key(&name) {
+        if applies && INSTALLERS.contains(&name.as_str()) && !locked.distributions.contains_key(&name) {
             let specifiers = specifiers.map(|specifiers| specifiers.to_string()).unwrap_or_default();
             lines.insert(format!("{name}{specifiers}"));
         }

@@ -28,6 +28,7 @@ mod workspace;
 
 pub use chosen::BaseInterpreter;
 pub use error::ProvisionError;
+pub(crate) use left_out::INSTALLERS;
 pub(crate) use python::is_python_request;
 
 use std::collections::VecDeque;
