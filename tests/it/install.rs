@@ -78,3 +78,32 @@ fn the_installer_refuses_an_archive_with_another_digest() {
     let outcome = install(&downloads, folder.path());
     assert!(outcome.stderr.contains("cannot download the digest"), "{}", outcome.stderr);
 }
+
+#[test]
+fn a_release_names_its_repository_in_every_manifest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifests = ["Cargo.toml", "crates/debian-archive/Cargo.toml", "crates/dockerignore/Cargo.toml"];
+    for file in manifests.into_iter().chain(["packaging/name-repository"]) {
+        let copy = folder.path().join(file);
+        fs_err::create_dir_all(copy.parent().expect("a folder")).expect("a folder");
+        fs_err::copy(root.join(file), copy).expect("a copy");
+    }
+    let name =
+        |address: &str| run(Command::new(folder.path().join("packaging/name-repository")).arg(address));
+    let repositories = || {
+        manifests.map(|file| {
+            let text = fs_err::read_to_string(folder.path().join(file)).expect("a manifest");
+            let manifest: toml::Table = text.parse().expect("TOML");
+            manifest["package"].get("repository").map(|value| value.as_str().expect("a string").to_owned())
+        })
+    };
+    assert_eq!(name("https://example.org/a\"b").code(), Some(2));
+    assert_eq!(repositories(), [None, None, None]);
+    for _ in 0..2 {
+        name("https://example.org/owner/name").success();
+        assert_eq!(repositories(), [(); 3].map(|()| Some("https://example.org/owner/name".to_owned())));
+    }
+    // A fork does not publish under the address of another repository.
+    assert_eq!(name("https://example.org/fork/name").code(), Some(1));
+}
