@@ -38,26 +38,27 @@ impl Summary {
         let remote = if has_registry(&name) { name.clone() } else { format!("REGISTRY/{name}") };
         let push =
             |source: &str| ("push", format!("ipo-oci copy {source} {}", word(&format!("docker://{remote}"))));
-        let run = |name: &str| {
+        let run = |source: &str| ("run", format!("ipo-oci run {source}"));
+        let run_in_engine = |name: &str| {
             let port = first.port.map(|port| format!("--publish {port}:{port} ")).unwrap_or_default();
             ("run", format!("docker run --rm {port}{}", word(name)))
         };
         self.next = match (destination.transport, &destination.place) {
             (Transport::Oci, _) => {
                 let engine = word(&format!("docker-daemon:{name}"));
-                vec![("load", format!("ipo-oci copy {source} {engine}")), run(&name), push(&source)]
+                vec![run(&source), ("load", format!("ipo-oci copy {source} {engine}")), push(&source)]
             }
             (_, Place::Standard) => Vec::new(),
             (Transport::OciArchive | Transport::DockerArchive, Place::Path(file)) => {
                 let file = file.to_string_lossy();
                 let source = word(&format!("{}:{file}", destination.transport.as_str()));
-                vec![("load", format!("docker load --input {}", word(&file))), run(&name), push(&source)]
+                vec![run(&source), ("load", format!("docker load --input {}", word(&file))), push(&source)]
             }
             (Transport::DockerDaemon | Transport::Registry, _) => {
                 let reference = stored.reference.as_str();
                 let name =
                     ["docker-daemon:", "docker://"].iter().find_map(|start| reference.strip_prefix(start));
-                vec![run(name.unwrap_or(reference))]
+                vec![run_in_engine(name.unwrap_or(reference))]
             }
             _ => Vec::new(),
         };

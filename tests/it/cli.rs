@@ -620,8 +620,8 @@ fn a_build_ends_with_a_summary_and_next_steps() {
     let end: Vec<_> = first.stderr.lines().rev().take(3).collect();
     let expected = [
         "  push: ipo-oci copy oci:dist/image:latest docker://REGISTRY/tiny:latest",
-        "  run:  docker run --rm --publish 8000:8000 tiny:latest",
         "  load: ipo-oci copy oci:dist/image:latest docker-daemon:tiny:latest",
+        "  run:  ipo-oci run oci:dist/image:latest",
     ];
     assert_eq!(end, expected);
 
@@ -629,6 +629,11 @@ fn a_build_ends_with_a_summary_and_next_steps() {
     let second = build(&["-o", "oci-archive:my image.tar"]);
     let said = format!("tiny:latest: {} layers reused, 1 made (source); ", made - 1);
     assert!(second.stderr.contains(&said), "{}", second.stderr);
+    assert!(
+        second.stderr.contains("  run:  ipo-oci run 'oci-archive:my image.tar'\n"),
+        "{}",
+        second.stderr
+    );
     assert!(second.stderr.contains("  load: docker load --input 'my image.tar'\n"), "{}", second.stderr);
     assert_eq!(second.text().lines().count(), 1);
 
