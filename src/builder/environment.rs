@@ -108,8 +108,9 @@ impl Builder {
 /// Returns advice for a project whose Dockerfile alone names its dependencies.
 fn requirements_of_dockerfile(hints: &Hints) -> Option<String> {
     let dockerfile = hints.dockerfile.as_ref()?;
-    let (requirements, line) = further_requirements(dockerfile, &|_| false)?;
-    let lines: Vec<String> = requirements.iter().map(|requirement| format!("`{requirement}`")).collect();
+    let found = further_requirements(dockerfile, &|_| false)?;
+    let (line, requirements) = (found.line, found.portable.iter().chain(&found.with_headers));
+    let lines: Vec<String> = requirements.map(|requirement| format!("`{requirement}`")).collect();
     Some(format!(
         "add a requirements.txt with {}, which {}:{line} installs",
         lines.join(", "),

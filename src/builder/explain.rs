@@ -15,11 +15,12 @@ use crate::python::normalize;
 use crate::python::requirements::closure::{ClosureError, DeclaredDependencies, read_pyproject};
 use crate::python::requirements::pyproject::Build;
 use crate::recipe::Recipe;
-use crate::service::dependencies::{OptionalServer, further_requirements};
+use crate::service::dependencies::{FurtherRequirements, OptionalServer, further_requirements};
 use crate::service::hints::command::{CommandKind, kind};
 use crate::service::hints::{CommandHint, HintRole, Hints};
 use crate::service::processes::{self, ProposedProcess};
 use crate::service::proposal::static_files::{self, StaticFiles};
+use crate::service::written_folders::WrittenFolders;
 use crate::service::{Distributions, ProposedSetting, ProposedValue, with_implied};
 use crate::traced_fs;
 
@@ -33,12 +34,26 @@ fn further_dependencies(
     recipe: &Recipe,
     part: Option<&OptionalServer>,
     included: &BTreeSet<String>,
-) -> Vec<ProposedSetting> {
+) -> (Vec<ProposedSetting>, Option<String>) {
     let is_open = !recipe.is_selection_set && !included.is_empty();
-    let Some(dockerfile) = hints.dockerfile.as_ref().filter(|_| is_open) else { return Vec::new() };
-    let further = further_requirements(dockerfile, &|name| included.contains(name));
-    let Some((mut requirements, line)) = further else { return Vec::new() };
+    let dockerfile = hints.dockerfile.as_ref().filter(|_| is_open);
+    let further = dockerfile.and_then(|dockerfile| {
+        Some((&dockerfile.file, further_requirements(dockerfile, &|name| included.contains(name))?))
+    });
+    let Some((file, FurtherRequirements { portable: mut requirements, with_headers, line })) = further else {
+        return (Vec::new(), None);
+    };
+    let open = (!with_headers.is_empty()).then(|| {
+        format!(
+            "{file}:{line} installs {}, whose build needs the headers of a system library: install those on this machine and \
+             add the names to `with`, if the service uses them",
+            with_headers.join(", ")
+        )
+    });
     let mut settings = Vec::new();
+    if requirements.is_empty() {
+        return (settings, open);
+    }
     if let Some(part) = part {
         match part.key_and_values() {
             ("with", values) => drop(requirements.splice(0..0, values)),
@@ -48,9 +63,9 @@ fn further_dependencies(
             }
         }
     }
-    let reason = format!("{}:{line}: {}", dockerfile.file, requirements.join(", "));
+    let reason = format!("{file}:{line}: {}", requirements.join(", "));
     settings.push(ProposedSetting::new(&["with"], ProposedValue::List(requirements), reason));
-    settings
+    (settings, open)
 }
 
 /// The service of a project, as far as it can be found.
@@ -63,6 +78,8 @@ pub struct Explanation {
     pub error: Option<BuildError>,
     /// Settings that follow from the source: processes and prepared files.
     pub(crate) proposed: Vec<ProposedSetting>,
+    /// The normalized names of the project's dependencies.
+    pub(crate) dependencies: BTreeSet<String>,
     /// Advice that is no setting.
     pub(crate) open: Vec<String>,
 }
@@ -137,13 +154,19 @@ impl Builder {
         });
         findings.extend(processes.iter().map(ProposedProcess::finding));
         let mut proposed: Vec<ProposedSetting> = processes.iter().map(ProposedProcess::setting).collect();
-        let further = further_dependencies(hints, &recipe, selected.part.as_ref(), &included);
+        let (further, of_headers) = further_dependencies(hints, &recipe, selected.part.as_ref(), &included);
         findings.extend(further.iter().filter(|setting| setting.path == ["with"]).map(|setting| {
             let evidence = format!("{}; not installed: ipo-oci init writes with", setting.reason);
             Finding::new("dependencies", "distributions of the Dockerfile", evidence)
         }));
         proposed.extend(further);
-        let mut open = Vec::new();
+        if recipe.writable.is_empty()
+            && let Some(folders) = WrittenFolders::find(&ListedSource(&listing))
+        {
+            findings.push(folders.finding());
+            proposed.push(folders.setting());
+        }
+        let mut open = Vec::from_iter(of_headers);
         if recipe.prepare.is_empty() {
             match static_files::propose(&ListedSource(&listing), hints, &has) {
                 Some(StaticFiles::Setting(setting)) => {
@@ -158,7 +181,7 @@ impl Builder {
                 None => {}
             }
         }
-        Ok(Explanation { findings, error, proposed, open })
+        Ok(Explanation { findings, error, proposed, dependencies: included, open })
     }
 
     /// Returns the normalized names of the declared dependencies, and of those that they imply.

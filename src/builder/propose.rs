@@ -28,12 +28,13 @@ impl Builder {
             }
             None => LazyHints::of(&self.root),
         };
-        let Explanation { error, proposed, open, .. } = self.explain_with(&hints)?;
+        let Explanation { error, proposed, dependencies, open, .. } = self.explain_with(&hints)?;
         let mut proposal = ProposalContext {
             hints: hints.get(),
             // Another application or command is no remedy for a missing server.
             finds_service: !matches!(&error, Some(BuildError::Application(_))),
             scripts: &self.project.scripts,
+            dependencies: &dependencies,
             defaults: &Target::Runtime.settings()?,
             of_source: &proposed,
         }

@@ -15,6 +15,7 @@ use super::session::{Readiness, SessionPlan, UrlCheck};
 use super::space::{AgentEnd, NetworkNamespace};
 use crate::image::Image;
 use crate::plural::counted;
+use crate::printable;
 use crate::progress::Progress;
 use crate::settings::human_size;
 
@@ -148,7 +149,13 @@ fn hints(report: &TestReport, options: &ContainerOptions, command: &[String]) ->
     let log = report.log.to_lowercase();
     let says = |text: &str| log.contains(text);
     if options.root == RootMode::ReadOnly && options.engine.is_none() && says("read-only file system") {
-        hints.push("declare the folder a volume or writable, or test with --writable".to_owned());
+        let file =
+            report.log.split_once("Read-only file system: '").and_then(|(_, rest)| rest.split('\'').next());
+        let folder =
+            file.map_or("the folder".to_owned(), |file| format!("the folder of `{}`", printable::text(file)));
+        hints.push(format!(
+            "add {folder} to `writable` or `volumes` of [tool.ipo-oci], or test with --writable"
+        ));
     }
     let is_offline = says("network is unreachable") || says("name resolution") || says("connection refused");
     if options.network == NetworkMode::Private && options.engine.is_none() && is_offline {

@@ -112,6 +112,10 @@ const SWITCHES: [&str; 30] = [
     "--no-progress",
 ];
 
+/// Distributions without wheels for Linux, whose builds need the headers of a library.
+const WITH_HEADERS: [&str; 7] =
+    ["gdal", "mod-wsgi", "mysqlclient", "psycopg2", "pygraphviz", "python-ldap", "xmlsec"];
+
 /// Distributions that install, build or test others.
 const TOOLS: [&str; 26] = [
     "pip",
@@ -302,12 +306,23 @@ fn after_pip(words: &[String]) -> Option<usize> {
     Some(words.windows(2).position(is_pip)? + 2)
 }
 
-/// Returns the requirements that the Dockerfile installs by their names and that are not among the
-/// project's dependencies, with the line of the first one.
+/// Requirements that a Dockerfile installs by their names and that are not among the project's
+/// dependencies.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FurtherRequirements {
+    /// Requirements whose wheels any machine can install or build.
+    pub(crate) portable: Vec<String>,
+    /// Requirements without wheels, whose builds need the headers of a library.
+    pub(crate) with_headers: Vec<String>,
+    /// The line of the first one.
+    pub(crate) line: usize,
+}
+
+/// Returns the further requirements of the Dockerfile, if it has some.
 pub(crate) fn further_requirements(
     dockerfile: &Dockerfile,
     has: &dyn Fn(&str) -> bool,
-) -> Option<(Vec<String>, usize)> {
+) -> Option<FurtherRequirements> {
     let mut found: Vec<(String, Requirement, usize)> = Vec::new();
     for run in dockerfile.production_runs() {
         for words in dockerfile.programs_in(run) {
@@ -321,7 +336,10 @@ pub(crate) fn further_requirements(
         !TOOLS.contains(&name) && !has(name) && seen.insert(name.to_owned())
     });
     let line = found.first().map(|(.., line)| *line)?;
-    Some((found.into_iter().map(|(word, ..)| word).collect(), line))
+    let (with_headers, portable): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|(_, requirement, _)| WITH_HEADERS.contains(&requirement.name.as_str()));
+    let words = |found: Vec<(String, Requirement, usize)>| found.into_iter().map(|(word, ..)| word).collect();
+    Some(FurtherRequirements { portable: words(portable), with_headers: words(with_headers), line })
 }
 
 /// Returns the requirements in the words of `pip install`, without those of files and options.
@@ -536,16 +554,17 @@ mod tests {
             ("pip install --prefix=/x --no-warn-script-location --group docker", ""),
             ("pip install --unknown idna flask redis", "redis"),
             ("apt-get install -y gunicorn", ""),
+            ("pip wheel uwsgi && pip install mysqlclient apprise", "uwsgi apprise (mysqlclient)"),
         ] {
             let text = format!("FROM x AS test\nRUN pip install idna\nFROM python:3.12\nRUN {run}\n");
             let dockerfile = Dockerfile::parse("Dockerfile", &text);
             let found = further_requirements(&dockerfile, &|name| name == "flask");
-            let (found, lines) = found.map_or_else(Default::default, |(found, line)| (found, vec![line]));
-            assert_eq!(
-                (found.join(" ").as_str(), lines.is_empty()),
-                (expected, expected.is_empty()),
-                "{run}"
-            );
+            let lines: Vec<usize> = found.iter().map(|found| found.line).collect();
+            let words = found.map_or_else(String::new, |found| {
+                let with_headers = found.with_headers.iter().map(|word| format!("({word})"));
+                found.portable.iter().cloned().chain(with_headers).collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!((words.as_str(), lines.is_empty()), (expected, expected.is_empty()), "{run}");
         }
     }
 

@@ -25,7 +25,7 @@ pub enum ServiceError {
         command: Vec<String>,
     },
     /// No server for the application is in the image.
-    #[error("server not found: {what}, and none of {} is among the project's dependencies", .servers.join(", "))]
+    #[error("server not found: {what}, and {} among the project's dependencies", none_of(.servers))]
     NoServer {
         /// The application: `main:app is a Flask application (WSGI)`.
         what: String,
@@ -48,6 +48,14 @@ pub enum ServiceError {
         /// The advice.
         help: String,
     },
+}
+
+/// Returns the subject of a sentence that denies each of the servers.
+fn none_of(servers: &[String]) -> String {
+    match servers {
+        [one] => format!("{one} is not"),
+        several => format!("none of {} is", several.join(", ")),
+    }
 }
 
 impl ServiceError {

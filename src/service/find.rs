@@ -7,6 +7,7 @@
 
 mod choice;
 mod console;
+mod serving_module;
 
 use std::fmt::{self, Write as _};
 
@@ -342,7 +343,10 @@ impl ServiceSearch<'_> {
             Ok(application) => {
                 Ok(Candidate::of_application(application, "the only application in the source"))
             }
-            Err(error) => self.installed_program().ok_or_else(|| self.no_service(error)),
+            Err(error) => self
+                .installed_program()
+                .or_else(|| self.serving_module())
+                .ok_or_else(|| self.undeclared_streamlit().unwrap_or_else(|| self.no_service(error))),
         }
     }
 
@@ -482,9 +486,20 @@ impl ServiceSearch<'_> {
     }
 
     fn streamlit(&self) -> Option<Candidate> {
-        if !self.distributions.has("streamlit") {
-            return None;
-        }
+        let file = self.distributions.has("streamlit").then(|| self.streamlit_file())??;
+        let reason = format!("{file} imports streamlit");
+        Some(streamlit_script(&file, &reason))
+    }
+
+    /// Returns the error of a Streamlit script without the distribution, which some platforms always install.
+    fn undeclared_streamlit(&self) -> Option<ServiceError> {
+        let what = format!("`{}` is a Streamlit script", self.streamlit_file()?);
+        let help = self.declare(ServerKind::Streamlit, "streamlit");
+        let name = "streamlit".to_owned();
+        Some(ServiceError::NoServer { what, servers: vec![name.clone()], requirement: Some(name), help })
+    }
+
+    fn streamlit_file(&self) -> Option<String> {
         let resolver = Resolver::new(self.sources);
         let imports = |file: &str| {
             let is_named = |dotted: &str| dotted == "streamlit" || dotted.starts_with("streamlit.");
@@ -501,9 +516,7 @@ impl ServiceSearch<'_> {
             let first = root.next()?;
             root.next().is_none().then(|| first.clone())
         };
-        let file = usual.map(str::to_owned).or_else(only)?;
-        let reason = format!("{file} imports streamlit");
-        Some(streamlit_script(&file, &reason))
+        usual.map(str::to_owned).or_else(only)
     }
 
     /// Returns the program of a Pyramid project whose application is described by an ini file, as

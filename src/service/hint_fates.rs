@@ -82,7 +82,8 @@ fn web(words: &[String], service: Option<&Service>) -> String {
     let first = if is_code { 3 } else { 1 };
     // Of a word that follows the port, `--port={port}`, the beginning counts.
     let is_word = |(used, word): (&String, &String)| {
-        used == word || used.split_once("{port}").is_some_and(|(start, _)| word.starts_with(start))
+        used.trim_start_matches("./") == word.trim_start_matches("./")
+            || used.split_once("{port}").is_some_and(|(start, _)| word.starts_with(start))
     };
     let (used, given) = (command.get(first..).unwrap_or_default(), words.get(1..).unwrap_or_default());
     let name = |words: &[String]| {

@@ -16,6 +16,7 @@ pub(crate) mod proposal;
 mod required_variables;
 pub(crate) mod server;
 mod static_root;
+pub(crate) mod written_folders;
 
 pub(crate) use distributions::{Distributions, with_implied};
 pub use error::ServiceError;

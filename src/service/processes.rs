@@ -19,6 +19,11 @@ const MOST_MODULES: usize = 1000;
 const MOST_NAMED: usize = 10;
 /// Names of modules that usually have the object of a task queue; they are searched first.
 const USUAL: [&str; 8] = ["celery", "celery_app", "worker", "workers", "tasks", "queue", "huey", "scheduler"];
+/// Modules that no service runs.
+const DEVELOPMENT_MODULES: [&str; 5] = ["setup.py", "noxfile.py", "fabfile.py", "tasks.py", "conftest.py"];
+/// Folders with modules that no service runs.
+const DEVELOPMENT_FOLDERS: [&str; 9] =
+    ["docs", "doc", "examples", "scripts", "tools", "benchmarks", "migrations", "testing", "bench"];
 
 /// A process that the project probably has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,15 +283,24 @@ fn proposal(name: &str, tool: &'static str, words: &[&str], evidence: Evidence) 
     ProposedProcess { name: name.to_owned(), command, tool, evidence }
 }
 
+/// Returns true for a module of tests.
+fn is_test(path: &str) -> bool {
+    let mut parts = path.split('/');
+    let name = parts.next_back().unwrap_or_default();
+    name.starts_with("test_") || name == "conftest.py" || parts.any(|part| matches!(part, "test" | "tests"))
+}
+
+/// Returns true for a module that no service runs: tests, tools, examples and migrations.
+pub(super) fn is_for_development(path: &str) -> bool {
+    let mut folders = path.split('/');
+    let name = folders.next_back().unwrap_or_default();
+    is_test(path)
+        || DEVELOPMENT_MODULES.contains(&name)
+        || folders.any(|folder| DEVELOPMENT_FOLDERS.contains(&folder))
+}
+
 /// Returns the modules outside of tests, those with usual names first, the outermost first.
 fn modules(sources: &dyn SourceTree) -> Vec<String> {
-    let is_test = |path: &str| {
-        let mut parts = path.split('/');
-        let name = parts.next_back().unwrap_or_default();
-        name.starts_with("test_")
-            || name == "conftest.py"
-            || parts.any(|part| matches!(part, "test" | "tests"))
-    };
     let mut modules: Vec<String> = sources.modules().into_iter().filter(|path| !is_test(path)).collect();
     let is_usual = |path: &str| {
         let name = path.rsplit('/').next().and_then(|name| name.strip_suffix(".py"));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ruff_python_ast::{self as ast, Expr, Operator, Stmt};
 use ruff_python_parser::{Mode, ParseOptions, parse_unchecked};
-use ruff_text_size::Ranged as _;
+use ruff_text_size::{Ranged as _, TextSize};
 
 use crate::python::application::SourceTree;
 use crate::python::application::module::nests_too_deeply;
@@ -28,8 +28,8 @@ pub(super) struct StaticRoot {
     pub(super) line: usize,
 }
 
-/// The assignments of a settings module.
-struct SettingsModule {
+/// The assignments at the top level of a module.
+pub(super) struct SettingsModule {
     file: String,
     text: String,
     values: BTreeMap<String, Expr>,
@@ -64,32 +64,53 @@ impl StaticRoot {
 
 impl SettingsModule {
     fn read(file: &str, text: String) -> Option<Self> {
+        Self::with_tree(file, text).map(|(module, _)| module)
+    }
+
+    /// Returns the module of a file with its syntax tree.
+    pub(super) fn with_tree(file: &str, text: String) -> Option<(Self, ast::ModModule)> {
         if nests_too_deeply(&text) {
             return None;
         }
         let parsed = parse_unchecked(&text, ParseOptions::from(Mode::Module));
         let ast::Mod::Module(tree) = parsed.into_syntax() else { return None };
         let mut values = BTreeMap::new();
-        for statement in tree.body {
+        for statement in &tree.body {
             match statement {
                 Stmt::Assign(assign) => {
                     if let [Expr::Name(name)] = &assign.targets[..] {
-                        values.insert(name.id.to_string(), *assign.value);
+                        values.insert(name.id.to_string(), (*assign.value).clone());
                     }
                 }
                 Stmt::AnnAssign(assign) => {
-                    if let (Expr::Name(name), Some(value)) = (&*assign.target, assign.value) {
-                        values.insert(name.id.to_string(), *value);
+                    if let (Expr::Name(name), Some(value)) = (&*assign.target, &assign.value) {
+                        values.insert(name.id.to_string(), (**value).clone());
                     }
                 }
                 _ => {}
             }
         }
-        Some(Self { file: file.to_owned(), text, values })
+        Some((Self { file: file.to_owned(), text, values }, tree))
+    }
+
+    /// Returns the module's file.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Evaluates an expression of the module as a path, relative to the source or absolute.
+    pub(super) fn path_of(&self, value: &Expr) -> Option<String> {
+        let mut evaluation = Evaluation { modules: &[], variable: None, steps: 0 };
+        Some(evaluation.path(self, value)?.normalized()?.text())
     }
 
     fn line_of(&self, value: &Expr) -> usize {
-        let before = self.text.get(..value.start().to_usize()).unwrap_or_default();
+        self.line_at(value.start())
+    }
+
+    /// Returns the line of a place in the text, from 1.
+    pub(super) fn line_at(&self, place: TextSize) -> usize {
+        let before = self.text.get(..place.to_usize()).unwrap_or_default();
         before.matches('\n').count() + 1
     }
 }

@@ -629,11 +629,7 @@ fn a_build_ends_with_a_summary_and_next_steps() {
     let second = build(&["-o", "oci-archive:my image.tar"]);
     let said = format!("tiny:latest: {} layers reused, 1 made (source); ", made - 1);
     assert!(second.stderr.contains(&said), "{}", second.stderr);
-    assert!(
-        second.stderr.contains("  run:  ipo-oci run 'oci-archive:my image.tar'\n"),
-        "{}",
-        second.stderr
-    );
+    assert!(second.stderr.contains("  run:  ipo-oci run 'oci-archive:my image.tar'\n"), "{}", second.stderr);
     assert!(second.stderr.contains("  load: docker load --input 'my image.tar'\n"), "{}", second.stderr);
     assert_eq!(second.text().lines().count(), 1);
 

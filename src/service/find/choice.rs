@@ -135,7 +135,7 @@ impl ServiceSearch<'_> {
     }
 
     /// Returns the advice to declare a requirement.
-    fn declare(&self, kind: ServerKind, requirement: &str) -> String {
+    pub(super) fn declare(&self, kind: ServerKind, requirement: &str) -> String {
         if kind.distributions().iter().any(|name| self.distributions.excludes(name)) {
             return format!("declare {}, which is installed, as a dependency of the project", kind.name());
         }

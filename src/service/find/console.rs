@@ -195,7 +195,12 @@ impl ServiceSearch<'_> {
 
     /// Returns the candidate of a program that starts in `file`: with its options for port and host if it
     /// has some, else with warnings about its own port and its required arguments.
-    fn of_console_program(&self, mut program: Program, file: Option<String>, reason: &str) -> Candidate {
+    pub(super) fn of_console_program(
+        &self,
+        mut program: Program,
+        file: Option<String>,
+        reason: &str,
+    ) -> Candidate {
         let follows = |program: &Program| program.command.iter().any(|word| word.contains(PORT));
         let modules = file.and_then(|file| self.program_modules(&file));
         if modules.as_ref().is_some_and(|modules| modules.handles_sigterm) {

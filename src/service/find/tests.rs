@@ -548,3 +548,43 @@ fn a_package_that_does_not_run_itself_needs_a_server() {
     };
     assert!(matches!(inputs.find().unwrap_err(), ServiceError::Application(_)));
 }
+
+#[test]
+fn a_module_that_starts_a_server_is_run_if_no_application_is_found() {
+    const SERVES: &str = "from aiohttp import web\ndef main():\n    app = build()[0]\n    web.run_app(app, port=9001)\n\
+         if __name__ == '__main__':\n    main()\n";
+    let run = |files: &[(&'static str, &'static str)]| {
+        let service = ProjectInputs { files, distributions: &["aiohttp"], ..ProjectInputs::default() }.find();
+        service.map(|service| {
+            let env: Vec<String> =
+                service.program.env.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+            format!("{}{} on {:?}", env.concat(), service.program.command.join(" "), service.program.port)
+        })
+    };
+    for (files, expected) in [
+        (&[("shop/__init__.py", ""), ("shop/serve.py", SERVES)][..], "{python} -m shop.serve on Some(9001)"),
+        (&[("shop/__init__.py", ""), ("shop/__main__.py", SERVES)], "{python} -m shop on Some(9001)"),
+        (
+            &[("src/shop/__init__.py", ""), ("src/shop/serve.py", SERVES)],
+            "PYTHONPATH={workdir}/src {python} -m shop.serve on Some(9001)",
+        ),
+        (&[("bin/serve.py", SERVES), ("tests/serve.py", SERVES)], "{python} bin/serve.py on Some(9001)"),
+        (&[("serve.py", SERVES), ("other/serve.py", SERVES)], "{python} serve.py on Some(9001)"),
+    ] {
+        assert_eq!(run(files).as_deref(), Ok(expected), "{files:?}");
+    }
+    assert!(run(&[("a.py", SERVES), ("b.py", SERVES)]).is_err());
+    assert!(run(&[("a.py", "import uvicorn\ndef main():\n    uvicorn.run(x)\n")]).is_err());
+}
+
+#[test]
+fn a_streamlit_script_without_the_distribution_names_the_line_to_add() {
+    let files = &[("streamlit_app.py", "import streamlit as st\nst.write(1)\n")];
+    let error =
+        ProjectInputs { files, distributions: &["pandas"], ..ProjectInputs::default() }.find().unwrap_err();
+    assert_eq!(
+        format!("{error}; {}", error.help().unwrap()),
+        "server not found: `streamlit_app.py` is a Streamlit script, and streamlit is not among the project's dependencies; \
+         add streamlit to the project's dependencies, or `with = [\"streamlit\"]` to [tool.ipo-oci]"
+    );
+}

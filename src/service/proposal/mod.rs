@@ -11,9 +11,12 @@ mod run;
 pub(crate) mod static_files;
 mod system_packages;
 
+use std::collections::BTreeSet;
+
 use super::hints::command::{CommandKind, kind};
 use super::hints::dockerfile::Dockerfile;
 use super::hints::{CommandHint, Evidence, HintRole, Hints, PORT, is_unread};
+use crate::python::normalize;
 use crate::settings::{KEYS, Settings};
 
 /// The most characters of an instruction that are printed.
@@ -114,6 +117,8 @@ pub(crate) struct ProposalContext<'a> {
     pub(crate) finds_service: bool,
     /// The project's own commands.
     pub(crate) scripts: &'a [String],
+    /// The normalized names of the project's dependencies.
+    pub(crate) dependencies: &'a BTreeSet<String>,
     /// The settings of the recipe, which need not be written.
     pub(crate) defaults: &'a Settings,
     /// Settings that follow from the source. Those of the repository's files take precedence.
@@ -431,6 +436,7 @@ impl<'a> Proposer<'a> {
         let Some(program) = words.first() else { return false };
         program == "python"
             || self.context.scripts.contains(program)
+            || self.context.dependencies.contains(&normalize(program))
             || !matches!(kind(words), CommandKind::Other | CommandKind::Preparation)
     }
 

@@ -7,7 +7,8 @@ fn propose(files: &[(&str, &str)], finds_service: bool) -> Proposal {
     let folder = folder(files);
     let defaults = Target::Runtime.settings().unwrap();
     let (hints, defaults) = (&Hints::read(folder.path()), &defaults);
-    ProposalContext { hints, finds_service, scripts: &[], defaults, of_source: &[] }.propose()
+    let dependencies = &["flask".to_owned()].into();
+    ProposalContext { hints, finds_service, scripts: &[], dependencies, defaults, of_source: &[] }.propose()
 }
 
 /// Returns the settings of a Dockerfile with this command, as lines.
@@ -125,4 +126,16 @@ fn the_migration_is_the_release_step() {
     assert_eq!(settings, [r#"process.release.command = ["{venv}/bin/flask", "db", "upgrade"]"#]);
     assert!(proposal.open[0].contains("`python wait.py` is a further command"), "{:?}", proposal.open);
     assert!(proposal.open[1].contains("starts make, which is no program"), "{:?}", proposal.open);
+}
+
+#[test]
+fn a_program_of_a_dependency_is_a_command() {
+    let proposal = propose(&[("Procfile", "worker: flask translate compile\nother: node x.js\n")], true);
+    let settings: Vec<String> = proposal.settings.iter().map(fates::shown).collect();
+    assert_eq!(settings, ["process.worker.command = [\"{venv}/bin/flask\", \"translate\", \"compile\"]"]);
+    assert!(
+        proposal.open.iter().any(|open| open.contains("starts node, which is no program")),
+        "{:?}",
+        proposal.open
+    );
 }
