@@ -10,7 +10,7 @@ use crate::base::{self, BaseError, MissingVersion};
 use crate::check::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::check::image::CheckedImage;
 use crate::check::node::CheckedNode;
-use crate::elf::{Description, Elf, LoadRoot, Missing};
+use crate::elf::{Description, Elf, LoadRoot, Machine, Missing};
 use crate::system::LibraryIndex;
 use crate::tree::ImagePath;
 
@@ -26,6 +26,7 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     if !reporter.wants(&CODES) {
         return;
     }
+    report_platform(image, reporter);
     let (mut roots, mut headers) = (Vec::new(), Vec::new());
     for (path, _) in image.iter().filter(|(_, node)| node.is_file() && node.is_own()) {
         let Some(description) = image.elf(path) else { continue };
@@ -46,6 +47,29 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     };
     report_missing(image, &headers, &found.libraries, reporter);
     report_versions(image, found.versions, reporter);
+}
+
+/// Reports an image whose files are for another architecture than its configuration says: a node of that architecture
+/// pulls the image and cannot start it.
+fn report_platform(image: &CheckedImage, reporter: &mut Reporter<'_>) {
+    let Some(of_files) = image.files.view().machine().and_then(Machine::platform) else { return };
+    let declared = &image.platform;
+    if declared.os != "linux" || runs(&declared.architecture, of_files.architecture) {
+        return;
+    }
+    let message = format!(
+        "the image is for {declared}, and most of its programs and libraries are for {}",
+        of_files.architecture
+    );
+    reporter.report(
+        Diagnostic::new("IPO101", message)
+            .with_help("build the image for the platform of its files, or from a base for the platform"),
+    );
+}
+
+/// Returns true if Linux on one architecture runs programs for another.
+fn runs(architecture: &str, program: &str) -> bool {
+    architecture == program || matches!((architecture, program), ("amd64", "386") | ("arm64", "arm"))
 }
 
 /// Returns the root for the loader: a module is loaded by the Python that has it on its path.

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Changed, site};
+use super::{Changed, report, site};
 use crate::support::{requires, run};
+use ipo_oci::platform::Platform;
 use tar::EntryType;
 use test_macros::test;
 
@@ -98,6 +99,21 @@ fn a_module_for_another_machine_is_reported() {
     // `e_machine` of AArch64.
     module[18..20].copy_from_slice(&183_u16.to_le_bytes());
     with_program(&format!("{}/extra.so", site()), &module).reports("IPO101", "built for arm64");
+}
+
+#[test]
+fn an_image_that_is_declared_for_another_platform_is_reported() {
+    let mut image = Changed::default().image();
+    assert_eq!(report(&image, "IPO101").diagnostics, []);
+    let native = image.platform.clone();
+    image.platform = Platform::new("linux", "s390x", None);
+    let found = report(&image, "IPO101").diagnostics;
+    let messages: Vec<&str> = found.iter().map(|one| one.message.as_str()).collect();
+    let expected = format!(
+        "the image is for linux/s390x, and most of its programs and libraries are for {}",
+        native.architecture
+    );
+    assert_eq!(messages, [expected]);
 }
 
 #[test]
