@@ -202,20 +202,6 @@ impl Target {
 
     fn finish(self) {
         fs_err::remove_file(&self.file).unwrap();
-        // The work files of targets, which libFuzzer's process leaves too.
-        for form in ["ipo-oci-fuzz-git-PID", "ipo-oci-fuzz-PID", "ipo-oci-fuzz-PID.tar"] {
-            let path = std::env::temp_dir().join(form.replace("PID", &std::process::id().to_string()));
-            let is_of_target = match self.file.file_name().unwrap().to_str() {
-                Some("git") => form.contains("git"),
-                Some("archive") => form.ends_with(".tar"),
-                Some("products") => form == "ipo-oci-fuzz-PID",
-                _ => false,
-            };
-            if is_of_target {
-                let _ = fs_err::remove_file(&path);
-                let _ = fs_err::remove_dir_all(&path);
-            }
-        }
     }
 }
 

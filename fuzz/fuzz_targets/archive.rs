@@ -19,7 +19,8 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(located.offset + located.member.size <= bytes.len() as u64);
     }
     // Archives are read in place, so the other readers need a file.
-    let path = std::env::temp_dir().join(format!("ipo-oci-fuzz-{}.tar", std::process::id()));
+    let work = tempfile::tempdir().expect("a temporary folder");
+    let path = work.path().join("a.tar");
     std::fs::write(&path, bytes).expect("a temporary file");
     for transport in ["docker-archive", "oci-archive"] {
         let reference = format!("{transport}:{}", path.display()).parse().expect("a reference");

@@ -7,13 +7,14 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&[u8], &[u8])| {
     let (index, patterns) = input;
-    let folder = std::env::temp_dir().join(format!("ipo-oci-fuzz-git-{}", std::process::id()));
+    let work = tempfile::tempdir().expect("a temporary folder");
+    let folder = work.path();
     std::fs::create_dir_all(folder.join(".git")).expect("a temporary folder");
     std::fs::create_dir_all(folder.join("a/b")).expect("a folder");
     for (path, bytes) in [(".git/HEAD", &b""[..]), (".git/index", index), (".gitignore", patterns), ("a/b/c.db", b"")] {
         std::fs::write(folder.join(path), bytes).expect("a file");
     }
-    let context = Context::open(&folder, IgnoreSource::None).expect("a context");
+    let context = Context::open(folder, IgnoreSource::None).expect("a context");
     let listing = context.walk(Detail::SkipIgnored).expect("a listing");
     for thing in context.git_ignored(&listing).ignored {
         assert!(thing.files.iter().all(|file| listing.get(file).is_some()), "{thing:?}");

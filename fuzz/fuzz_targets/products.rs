@@ -7,14 +7,14 @@ use ipo_oci::context::{Context, Detail, IgnoreSource};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let folder = std::env::temp_dir().join(format!("ipo-oci-fuzz-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let work = tempfile::tempdir().expect("a temporary folder");
+    let folder = work.path();
     std::fs::write(folder.join("a.json"), bytes).expect("a file");
     // Archives consist of whole records.
     let mut records = bytes.to_vec();
     records.resize(bytes.len().next_multiple_of(512), 0);
     std::fs::write(folder.join("a.bin"), records).expect("a file");
-    let context = Context::open(&folder, IgnoreSource::None).expect("a context");
+    let context = Context::open(folder, IgnoreSource::None).expect("a context");
     let mut listing = context.walk(Detail::SkipIgnored).expect("a listing");
     exclude_build_results(&context, &mut listing);
     assert_eq!(listing.files.len() + listing.left_out.len(), 2);

@@ -24,7 +24,6 @@ mod rule;
 mod rules;
 mod secrets;
 mod selection;
-mod shell;
 mod start_files;
 #[cfg(test)]
 mod testing;
@@ -40,6 +39,7 @@ pub use selection::RuleSelection;
 
 use std::path::PathBuf;
 
+use crate::image::shell;
 use diagnostic::Reporter;
 pub(crate) use keys::{WHOLE, lower_key, module_key, stamp_key};
 

@@ -13,6 +13,7 @@ mod convert;
 mod index;
 mod rebase;
 mod runtime_config;
+pub(crate) mod shell;
 mod stored;
 
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@ use super::prepared::{Folder, Prepared, free_port};
 use super::report::{TestReport, TestStep};
 use super::session::{Readiness, SessionPlan, UrlCheck};
 use super::space::{AgentEnd, NetworkNamespace};
-use crate::image::Image;
+use crate::image::{Image, shell};
 use crate::plural::counted;
 use crate::printable;
 use crate::progress::Progress;
@@ -176,13 +176,7 @@ fn hints(report: &TestReport, options: &ContainerOptions, command: &[String]) ->
 
 /// Returns true for a command `sh -c LINE`, the shell form of a Dockerfile, whose shell waits for the program.
 fn keeps_shell(command: &[String]) -> bool {
-    let [program, option, line, ..] = command else { return false };
-    let name = program.rsplit('/').next().unwrap_or(program);
-    let is_shell = ["sh", "bash", "dash", "ash"].contains(&name);
-    is_shell
-        && option.starts_with('-')
-        && option.ends_with('c')
-        && !line.split_whitespace().any(|word| word == "exec")
+    shell::line(command).is_some_and(|line| !line.split_whitespace().any(|word| word == "exec"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::Finding;
 use super::hints::Evidence;
 use super::proposal::image_words;
 use super::{ProposedSetting, ProposedValue};
-use crate::python::application::SourceTree;
+use crate::python::application::{NO_SERVICE, SourceTree};
 
 /// The most modules that are searched for one tool.
 const MOST_MODULES: usize = 1000;
@@ -19,11 +19,8 @@ const MOST_MODULES: usize = 1000;
 const MOST_NAMED: usize = 10;
 /// Names of modules that usually have the object of a task queue; they are searched first.
 const USUAL: [&str; 8] = ["celery", "celery_app", "worker", "workers", "tasks", "queue", "huey", "scheduler"];
-/// Modules that no service runs.
-const DEVELOPMENT_MODULES: [&str; 5] = ["setup.py", "noxfile.py", "fabfile.py", "tasks.py", "conftest.py"];
-/// Folders with modules that no service runs.
-const DEVELOPMENT_FOLDERS: [&str; 9] =
-    ["docs", "doc", "examples", "scripts", "tools", "benchmarks", "migrations", "testing", "bench"];
+/// Folders and files of tools, beside those of [`NO_SERVICE`].
+const TOOLS: [&str; 6] = ["doc", "tools", "bench", "noxfile.py", "fabfile.py", "tasks.py"];
 
 /// A process that the project probably has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -292,11 +289,7 @@ fn is_test(path: &str) -> bool {
 
 /// Returns true for a module that no service runs: tests, tools, examples and migrations.
 pub(super) fn is_for_development(path: &str) -> bool {
-    let mut folders = path.split('/');
-    let name = folders.next_back().unwrap_or_default();
-    is_test(path)
-        || DEVELOPMENT_MODULES.contains(&name)
-        || folders.any(|folder| DEVELOPMENT_FOLDERS.contains(&folder))
+    is_test(path) || path.split('/').any(|part| NO_SERVICE.contains(&part) || TOOLS.contains(&part))
 }
 
 /// Returns the modules outside of tests, those with usual names first, the outermost first.
@@ -312,7 +305,7 @@ fn modules(sources: &dyn SourceTree) -> Vec<String> {
 }
 
 /// Returns the name by which the working directory's `src` or itself imports a module.
-fn module_name(file: &str) -> String {
+pub(super) fn module_name(file: &str) -> String {
     let path = file.strip_prefix("src/").unwrap_or(file);
     let path = path.strip_suffix(".py").unwrap_or(path);
     path.strip_suffix("/__init__").unwrap_or(path).replace('/', ".")

@@ -29,7 +29,7 @@ pub(super) struct StaticRoot {
 }
 
 /// The assignments at the top level of a module.
-pub(super) struct SettingsModule {
+pub(super) struct ModuleValues {
     file: String,
     text: String,
     values: BTreeMap<String, Expr>,
@@ -45,8 +45,8 @@ struct FolderPath {
 impl StaticRoot {
     /// Evaluates `STATIC_ROOT` in settings `files`, of which the first that assigns it decides.
     pub(super) fn find(sources: &dyn SourceTree, files: &[String]) -> Option<Self> {
-        let read = |file: &String| SettingsModule::read(file, sources.text(file)?);
-        let modules: Vec<SettingsModule> = files.iter().filter_map(read).collect();
+        let read = |file: &String| ModuleValues::read(file, sources.text(file)?);
+        let modules: Vec<ModuleValues> = files.iter().filter_map(read).collect();
         let (module, value) =
             modules.iter().find_map(|module| Some((module, module.values.get("STATIC_ROOT")?)))?;
         let mut evaluation = Evaluation { modules: &modules, variable: None, steps: 0 };
@@ -62,7 +62,7 @@ impl StaticRoot {
     }
 }
 
-impl SettingsModule {
+impl ModuleValues {
     fn read(file: &str, text: String) -> Option<Self> {
         Self::with_tree(file, text).map(|(module, _)| module)
     }
@@ -156,14 +156,14 @@ impl FolderPath {
 
 /// The evaluation of one expression.
 struct Evaluation<'a> {
-    modules: &'a [SettingsModule],
+    modules: &'a [ModuleValues],
     /// The first environment variable that decides the value.
     variable: Option<String>,
     steps: usize,
 }
 
 impl Evaluation<'_> {
-    fn path(&mut self, module: &SettingsModule, value: &Expr) -> Option<FolderPath> {
+    fn path(&mut self, module: &ModuleValues, value: &Expr) -> Option<FolderPath> {
         self.steps += 1;
         if self.steps > MOST_STEPS {
             return None;
@@ -205,7 +205,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn call(&mut self, module: &SettingsModule, call: &ast::ExprCall) -> Option<FolderPath> {
+    fn call(&mut self, module: &ModuleValues, call: &ast::ExprCall) -> Option<FolderPath> {
         let arguments = &call.arguments.args;
         let function = match &*call.func {
             Expr::Attribute(attribute) => attribute.attr.as_str(),
@@ -240,7 +240,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn joined(&mut self, module: &SettingsModule, first: FolderPath, rest: &[Expr]) -> Option<FolderPath> {
+    fn joined(&mut self, module: &ModuleValues, first: FolderPath, rest: &[Expr]) -> Option<FolderPath> {
         rest.iter().try_fold(first, |path, part| Some(path.join(self.path(module, part)?)))
     }
 }

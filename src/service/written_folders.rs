@@ -11,7 +11,7 @@ use ruff_text_size::Ranged as _;
 
 use super::Finding;
 use super::processes::is_for_development;
-use super::static_root::SettingsModule;
+use super::static_root::ModuleValues;
 use super::{ProposedSetting, ProposedValue};
 use crate::python::application::SourceTree;
 
@@ -80,7 +80,7 @@ fn written_folders(sources: &dyn SourceTree) -> Vec<WrittenFolder> {
         (text.contains("mkdir(") || text.contains("makedirs(")).then_some((file, text))
     });
     for (file, text) in texts.take(MOST_MODULES) {
-        let Some((module, tree)) = SettingsModule::with_tree(file, text) else { continue };
+        let Some((module, tree)) = ModuleValues::with_tree(file, text) else { continue };
         let mut finder = FolderFinder { module: &module, found: Vec::new() };
         finder.visit_body(&tree.body);
         for folder in finder.found {
@@ -110,7 +110,7 @@ fn is_of_image(path: &str) -> bool {
 }
 
 struct FolderFinder<'a> {
-    module: &'a SettingsModule,
+    module: &'a ModuleValues,
     found: Vec<WrittenFolder>,
 }
 

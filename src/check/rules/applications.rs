@@ -5,7 +5,7 @@
 use crate::check::diagnostic::{Diagnostic, Reporter};
 use crate::check::image::CheckedImage;
 use crate::check::modules::{FoundModule, ModuleSearch, relative};
-use crate::check::shell;
+use crate::image::shell;
 use crate::plan::launcher::launched;
 use crate::plan::start::{ImageFiles as _, PythonTarget, is_python, python_target};
 use crate::python::application::imports::Start;

@@ -9,8 +9,8 @@ use crate::base::NodeKind;
 use crate::check::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::check::image::CheckedImage;
 use crate::check::pythons::CheckedPython;
-use crate::check::shell;
 use crate::error::Advice as _;
+use crate::image::shell;
 use crate::plan::start::{RequiredProgram, StartCheck, StartError, StartFault};
 use crate::tree::ImagePath;
 

@@ -109,7 +109,7 @@ const FACTORIES: [&str; 10] = [
 ];
 
 /// Names of folders and files whose applications are not proposed.
-const NO_SERVICE: [&str; 12] = [
+pub(crate) const NO_SERVICE: [&str; 12] = [
     "test",
     "tests",
     "testing",

@@ -14,7 +14,7 @@ const BUILTINS: [&str; 47] = [
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
 
 /// Returns the line in a command of the form `sh -c LINE`, also behind an init such as `tini`.
-pub(super) fn line(command: &[String]) -> Option<&str> {
+pub(crate) fn line(command: &[String]) -> Option<&str> {
     let at = command.iter().position(|word| {
         let name = word.rsplit('/').next().unwrap_or(word);
         SHELLS.contains(&name)
@@ -34,7 +34,7 @@ pub(super) fn line(command: &[String]) -> Option<&str> {
 
 /// Returns the words of the first command in `line`, if it is a program. Variables in its arguments
 /// stay as written.
-pub(super) fn first_command(line: &str) -> Option<Vec<String>> {
+pub(crate) fn first_command(line: &str) -> Option<Vec<String>> {
     let mut words = words(line)?.into_iter().peekable();
     while words.peek().is_some_and(|word| is_assignment(word)) {
         words.next();
