@@ -7,8 +7,12 @@
 use super::candidates::{Candidates, Needs};
 use super::{ResolveError, UnmetDependency};
 
-/// Deepest chain of packages. The deepest in Debian has about 100; a stack of 2 MB has room for more than 1,000.
+/// Deepest chain of packages. The deepest in Debian has about 100.
 const MAX_DEPTH: usize = 1000;
+/// A package of a chain needs less stack, in bytes, also in code that is not optimized.
+const STACK_OF_PACKAGE: usize = 64 * 1024;
+/// Bytes by which the stack grows: a thread of another program may have a small one.
+const STACK_STEP: usize = 1024 * 1024;
 /// Most visits of packages: those that unmark each other could be visited an exponential number of times.
 const MAX_VISITS: usize = 1_000_000;
 /// Most reasons of an error.
@@ -113,7 +117,9 @@ impl<'c, 'a> Marker<'c, 'a> {
         let state_before = state.protected;
         let state = self.state(id);
         (state.marked, state.protected) = (true, true);
-        failed |= !self.mark_dependencies(id, &needs, state_before, depth)?;
+        failed |= !stacker::maybe_grow(STACK_OF_PACKAGE, STACK_STEP, || {
+            self.mark_dependencies(id, &needs, state_before, depth)
+        })?;
         self.state(id).protected = state_before;
         if failed && !state_before {
             self.discard(id);
