@@ -74,6 +74,7 @@ mod git;
 mod parallel;
 mod plural;
 mod sealed;
+mod shell_names;
 mod signal_names;
 mod staging;
 mod style;

@@ -3,6 +3,8 @@
 //! Follows the shell command language of POSIX.1-2017, section 2.10, without expansions: a line whose
 //! first command is computed, or part of a compound command, has none.
 
+use crate::shell_names::is_shell;
+
 /// Words after which no program follows: special and regular built-in utilities, reserved words.
 const BUILTINS: [&str; 47] = [
     "!", ".", ":", "[", "[[", "alias", "bg", "break", "builtin", "case", "cd", "command", "continue",
@@ -10,15 +12,10 @@ const BUILTINS: [&str; 47] = [
     "let", "local", "printf", "pwd", "read", "readonly", "return", "select", "set", "shift", "source",
     "test", "time", "times", "trap", "true", "type", "ulimit", "umask", "until", "wait", "while",
 ];
-/// Shells with the option `-c`.
-const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
 
 /// Returns the line in a command of the form `sh -c LINE`, also behind an init such as `tini`.
 pub(crate) fn line(command: &[String]) -> Option<&str> {
-    let at = command.iter().position(|word| {
-        let name = word.rsplit('/').next().unwrap_or(word);
-        SHELLS.contains(&name)
-    })?;
+    let at = command.iter().position(|word| is_shell(word))?;
     let mut rest = command.get(at + 1..)?.iter();
     loop {
         let word = rest.next()?;

@@ -23,6 +23,7 @@ use crate::python::application::{Application, ApplicationKind};
 use crate::recipe::{Recipe, ResolvedHealthcheck, Target};
 use crate::service::Server;
 use crate::service::server::ServerKind;
+use crate::shell_names::is_shell;
 use crate::tree::ImagePath;
 
 /// Paths of the image that commands refer to.
@@ -102,9 +103,8 @@ fn fill(word: &str, recipe: &Recipe, places: &CommandPaths) -> String {
 }
 
 /// Returns true for a command that a shell interprets, and so `$PORT` in it.
-fn is_shell(command: &[String]) -> bool {
-    let name = command.first().and_then(|word| word.rsplit('/').next()).unwrap_or_default();
-    matches!(name, "sh" | "bash" | "dash" | "ash" | "busybox")
+fn runs_in_shell(command: &[String]) -> bool {
+    command.first().is_some_and(|program| is_shell(program) || program.ends_with("busybox"))
 }
 
 /// Makes `PATH`: the environment's directory, then the base's in order.
@@ -197,7 +197,7 @@ impl Serving<'_> {
         let Some(server) = self.server.as_ref().filter(|_| self.reloads()) else { return Vec::new() };
         let options = server.kind.reload_options();
         let is_given = |option: &&&str| option.starts_with("--") && server.has_option(option);
-        if options.iter().any(|option| is_given(&option)) || is_shell(&self.recipe.command()) {
+        if options.iter().any(|option| is_given(&option)) || runs_in_shell(&self.recipe.command()) {
             return Vec::new();
         }
         options.iter().map(|word| (*word).to_owned()).collect()
@@ -216,7 +216,7 @@ impl Serving<'_> {
     fn launcher(&self) -> Option<Launcher> {
         let recipe = self.recipe;
         let command = recipe.command();
-        if command.is_empty() || is_shell(&command) {
+        if command.is_empty() || runs_in_shell(&command) {
             return None;
         }
         let mut variables = self.port_variables().to_vec();

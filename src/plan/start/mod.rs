@@ -17,14 +17,13 @@ pub use error::{RequiredProgram, Role, StartError, StartFault};
 
 use super::{Process, launcher};
 use crate::settings::User;
+use crate::shell_names::is_shell;
 use crate::tree::ImagePath;
 
 /// Maximum number of links on the way to a file (`MAXSYMLINKS`).
 const LINKS_LIMIT: usize = 40;
 /// Maximum depth of nested script interpreters (`exec_binprm`).
 const INTERPRETERS_LIMIT: usize = 5;
-/// Shells, which an image from scratch lacks.
-const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "busybox"];
 /// Top-level directories mounted by container runtimes.
 const MOUNTED: [&str; 3] = ["proc", "sys", "dev"];
 
@@ -201,7 +200,7 @@ impl StartCheck<'_> {
                          `pip install .`), or start its module: [\"{{python}}\", \"-m\", …]"
                     );
                 }
-                if SHELLS.contains(&name) && !self.on_base {
+                if (is_shell(name) || name == "busybox") && !self.on_base {
                     return "start the program without a shell, or use a base with one, such as --base \
                             debian:bookworm-slim: an image from scratch has no shell"
                         .to_owned();

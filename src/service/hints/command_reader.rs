@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::Evidence;
 use super::conditions::Conditions;
 use super::shell::{ArrayAssignment, ShellParameters, Token, Word, is_unread, lex};
+use crate::shell_names::is_shell;
 
 /// The deepest chain of scripts and `sh -c` that is read.
 const MAX_DEPTH: usize = 4;
@@ -528,7 +529,7 @@ impl<'a> CommandReader<'a> {
         command.unwrap();
         let Some(program) = command.words.first() else { return };
         let first = self.steps.len();
-        if SHELLS.contains(&base_name(program)) {
+        if is_shell(program) {
             self.shell(&command, place, offset);
         } else if NO_SERVICE.contains(&program.as_str()) {
             return;
@@ -647,7 +648,6 @@ impl<'a> CommandReader<'a> {
 /// Keywords after which a command follows, or that end one.
 const KEYWORDS: [&str; 13] =
     ["if", "then", "else", "elif", "fi", "while", "until", "do", "done", "esac", "{", "}", "!"];
-const SHELLS: [&str; 5] = ["sh", "bash", "dash", "ash", "zsh"];
 /// Commands that start no program of the service.
 const NO_SERVICE: [&str; 73] = [
     ":",
