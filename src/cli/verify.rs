@@ -53,6 +53,9 @@ enum VerifyFormat {
 struct Rebuild {
     /// Digest of the rebuilt image.
     digest: String,
+    /// True if the verified image is the rebuilt one, byte by byte. Otherwise, equal images differ in the
+    /// compression of their layers.
+    is_same: bool,
     /// The first difference; `None` for equal images.
     first: Option<FirstDifference>,
     reasons: Vec<String>,
@@ -144,18 +147,20 @@ fn compare(
     terminal: &Terminal,
 ) -> Result<Rebuild, Failure> {
     let digest = rebuilt.digest().to_string();
+    let is_same = image.digest() == rebuilt.digest();
     let Some(first) = first_difference(image, rebuilt)? else {
-        return Ok(Rebuild { digest, first: None, reasons: Vec::new() });
+        return Ok(Rebuild { digest, is_same, first: None, reasons: Vec::new() });
     };
     let names = (reference.to_string(), "rebuild".to_owned());
     let difference = diff::diff((&names.0, image), (&names.1, rebuilt), cache, terminal)?;
-    Ok(Rebuild { digest, first: Some(first), reasons: likely_reasons(&difference) })
+    Ok(Rebuild { digest, is_same, first: Some(first), reasons: likely_reasons(&difference) })
 }
 
 impl Rebuild {
     fn render(&self) -> String {
         let Some(first) = &self.first else {
-            return format!("rebuild: identical, {}\n", self.digest);
+            let form = if self.is_same { "" } else { " but for the compression of layers" };
+            return format!("rebuild: identical{form}, {}\n", self.digest);
         };
         let mut text = format!("rebuild: differs at {}\n", printable::name(&first.to_string()));
         for reason in &self.reasons {

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::FieldDiff;
+use super::{FieldDiff, layers};
 use crate::image::Image;
 
 /// Properties of a configuration that the layers have.
 const OF_LAYERS: [&str; 2] = ["history", "rootfs"];
 
-/// Compares all fields, known or not.
+/// Compares all fields, known or not. Of an image in an engine, whose layers are uncompressed, there is
+/// no manifest, so annotations are compared only between images in the same form.
 pub(super) fn compare(old: &Image, new: &Image) -> Vec<FieldDiff> {
+    let has_manifests = layers::are_compressed(old) == layers::are_compressed(new);
+    let fields = |image| fields(image, has_manifests);
     let (old, new) = (fields(old), fields(new));
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();
@@ -28,7 +31,7 @@ pub(super) fn compare(old: &Image, new: &Image) -> Vec<FieldDiff> {
 }
 
 /// Returns the fields by name. Fields with an empty value are absent, as for runtimes.
-fn fields(image: &Image) -> BTreeMap<String, String> {
+fn fields(image: &Image, with_annotations: bool) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
     let document = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
     let config = document(&image.config);
@@ -38,6 +41,9 @@ fn fields(image: &Image) -> BTreeMap<String, String> {
         } else if !OF_LAYERS.contains(&key.as_str()) {
             insert(&mut fields, key.clone(), value);
         }
+    }
+    if !with_annotations {
+        return fields;
     }
     let manifest = document(&image.manifest);
     for (key, value) in manifest.get("annotations").and_then(Value::as_object).into_iter().flatten() {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::text::{Row, sections, sign, signed, summary};
-use super::{DiffText, ImageDiff};
+use super::{DiffSide, DiffText, ImageDiff};
 use crate::plural::counted;
 use crate::printable;
 use crate::settings::human_size;
@@ -31,7 +31,7 @@ pub(super) fn render(diff: &ImageDiff, length: DiffText) -> String {
     for (what, old, new) in [
         ("digest", format!("`{}`", diff.old.digest), format!("`{}`", diff.new.digest)),
         ("platform", code(&diff.old.platform), code(&diff.new.platform)),
-        ("to transfer", human_size(diff.old.transfer_bytes), human_size(diff.new.transfer_bytes)),
+        ("to transfer", transfer(&diff.old), transfer(&diff.new)),
         ("on disk", human_size(diff.old.disk_bytes), human_size(diff.new.disk_bytes)),
         ("files", diff.old.files.to_string(), diff.new.files.to_string()),
     ] {
@@ -41,6 +41,11 @@ pub(super) fn render(diff: &ImageDiff, length: DiffText) -> String {
         section(&mut text, title, &rows, length);
     }
     text
+}
+
+/// Returns the size of the blobs; empty if a registry would have other ones.
+fn transfer(side: &DiffSide) -> String {
+    if side.compressed { human_size(side.transfer_bytes) } else { String::new() }
 }
 
 fn section(text: &mut String, title: &str, rows: &[Row], length: DiffText) {

@@ -56,8 +56,9 @@ pub struct ImageDiff {
     pub old: DiffSide,
     /// The new image.
     pub new: DiffSide,
-    /// Bytes that a machine with the old image transfers to pull the new one.
-    pub pull_bytes: u64,
+    /// Bytes that a machine with the old image transfers to pull the new one; `None` if an image has
+    /// uncompressed layers, as engines store them.
+    pub pull_bytes: Option<u64>,
     /// Different fields of the configuration and annotations of the manifest, in order.
     pub config: Vec<FieldDiff>,
     /// Different Python distributions, in order.
@@ -82,6 +83,8 @@ pub struct DiffSide {
     pub platform: String,
     /// Size of all blobs in bytes.
     pub transfer_bytes: u64,
+    /// True if all layers are compressed, as registries have them.
+    pub compressed: bool,
     /// Bytes of all files.
     pub disk_bytes: u64,
     /// Number of regular files.
@@ -266,7 +269,7 @@ pub fn diff(
         schema: SCHEMA,
         old: DiffSide::of(old, &old_view),
         new: DiffSide::of(new, &new_view),
-        pull_bytes: 0,
+        pull_bytes: None,
         config: config::compare(old.1, new.1),
         distributions,
         packages,
@@ -286,6 +289,7 @@ impl DiffSide {
             digest: image.digest(),
             platform: image.platform.to_string(),
             transfer_bytes: image.transfer_bytes(),
+            compressed: layers::are_compressed(image),
             disk_bytes,
             files,
         }

@@ -34,7 +34,8 @@ pub(super) fn render(diff: &ImageDiff, length: DiffText) -> String {
         let digest = side.digest.to_string();
         let digest = digest.get(..SHORT).unwrap_or(&digest);
         let (shown, platform) = (name(&side.name), name(&side.platform));
-        let _ = writeln!(text, "{sign} {shown}  {digest}  {platform}  {size} to transfer, {disk} on disk");
+        let form = if side.compressed { "to transfer" } else { "uncompressed" };
+        let _ = writeln!(text, "{sign} {shown}  {digest}  {platform}  {size} {form}, {disk} on disk");
     }
     if diff.is_same_image() {
         text.push_str("\nidentical\n");
@@ -44,7 +45,12 @@ pub(super) fn render(diff: &ImageDiff, length: DiffText) -> String {
         section(&mut text, title, &rows, length);
     }
     if diff.is_empty() {
-        text.push_str("\nequal configuration and files; layers or their order differ\n");
+        let is_shared = diff.layers.iter().all(|layer| layer.side == LayerSide::Shared);
+        text.push_str(if is_shared && diff.old.compressed != diff.new.compressed {
+            "\nequal configuration, files and layers, which one image alone has compressed\n"
+        } else {
+            "\nequal configuration and files; layers or their order differ\n"
+        });
     }
     let _ = writeln!(text, "\n{}", summary(diff));
     text
@@ -62,15 +68,15 @@ pub(super) fn sections(diff: &ImageDiff) -> Vec<(&'static str, Vec<Row>)> {
     sections.into_iter().filter(|(_, rows): &(_, Vec<Row>)| !rows.is_empty()).collect()
 }
 
-/// Returns the sentence about the transfer.
+/// Returns the sentence about the sizes on disk, and about the transfer if it is known.
 pub(super) fn summary(diff: &ImageDiff) -> String {
     let disk = i128::from(diff.new.disk_bytes) - i128::from(diff.old.disk_bytes);
-    format!(
-        "{} on disk; pulling the new image takes {} of {} where the old one is present",
-        signed(disk),
-        human_size(diff.pull_bytes),
-        human_size(diff.new.transfer_bytes)
-    )
+    let mut text = format!("{} on disk", signed(disk));
+    if let Some(bytes) = diff.pull_bytes {
+        let (pull, all) = (human_size(bytes), human_size(diff.new.transfer_bytes));
+        let _ = write!(text, "; pulling the new image takes {pull} of {all} where the old one is present");
+    }
+    text
 }
 
 fn section(text: &mut String, title: &str, rows: &[Row], length: DiffText) {

@@ -6,15 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ipo_oci::diff::{DiffText, ImageDiff, diff, first_difference};
+use ipo_oci::diff::{DiffText, ImageDiff, LayerSide, diff, first_difference};
 use ipo_oci::digest::Digest;
 use ipo_oci::image::{Blob, BlobSource, Encoding, Image, Layer};
+use ipo_oci::layer::Compression;
 use ipo_oci::progress::Silent;
 use ipo_oci::reference::Name;
 use ipo_oci::store::{self, Access, WriteOptions};
 use serde_json::{Value, json};
 
-use crate::support::images::{image, image_of, layer_of};
+use crate::support::images::{base, compressed, image, image_of, layer_of};
 use crate::support::{Project, ipo_oci, requires, run};
 use test_macros::test;
 
@@ -244,7 +245,74 @@ fn every_field_of_the_configuration_is_compared() {
     let markdown = difference.to_markdown(DiffText::Short);
     assert!(markdown.contains("| + | `Env B` | `x\\|y` |  |"), "{markdown}");
     // Layers alone: nothing to see in a container.
-    assert_eq!(difference.pull_bytes, (new.config.len() + new.manifest.len()) as u64);
+    assert_eq!(difference.pull_bytes, Some((new.config.len() + new.manifest.len()) as u64));
+}
+
+/// Returns an image as an engine has it: the same configuration, uncompressed layers, and no manifest with
+/// annotations.
+fn uncompressed(image: &Image) -> Image {
+    let mut manifest: Value = serde_json::from_slice(&image.manifest).expect("JSON");
+    manifest.as_object_mut().expect("an object").remove("annotations");
+    let mut blobs = BTreeMap::new();
+    for (number, layer) in image.layers.iter().enumerate() {
+        let mut tar = Vec::new();
+        let blob = layer.blob.open().expect("a blob");
+        flate2::read::MultiGzDecoder::new(blob).read_to_end(&mut tar).expect("gzip");
+        manifest["layers"][number] = json!({
+            "mediaType": Encoding::Plain.media_type(),
+            "digest": layer.diff_id.to_string(),
+            "size": tar.len(),
+        });
+        blobs.insert(layer.diff_id, Blob::Memory(tar.into()));
+    }
+    Image::from_stored(manifest.to_string().into_bytes(), image.config.to_vec(), |digest| {
+        blobs.get(&digest).expect("a layer").clone()
+    })
+    .expect("an image")
+}
+
+#[test]
+fn uncompressed_layers_are_compared_by_their_archives() {
+    let annotated = |mut image: Image| {
+        let mut manifest: Value = serde_json::from_slice(&image.manifest).expect("JSON");
+        manifest["annotations"] = json!({ "org.opencontainers.image.title": "x" });
+        image.manifest = manifest.to_string().into_bytes().into();
+        image
+    };
+    let (old, new) = (annotated(image("1")), annotated(image("2")));
+    for (left, right) in [(old.clone(), uncompressed(&old)), (uncompressed(&old), old.clone())] {
+        let difference = of(&left, &right);
+        let sides: Vec<LayerSide> = difference.layers.iter().map(|layer| layer.side).collect();
+        assert_eq!(sides, [LayerSide::Shared, LayerSide::Shared]);
+        let text = difference.render(DiffText::Short);
+        let equal = "\nequal configuration, files and layers, which one image alone has compressed\n";
+        assert!(text.contains(equal), "{text}");
+        assert_eq!(first_difference(&left, &right).expect("read"), None);
+    }
+    // Layers without and with differences, in an engine and in a registry.
+    for (left, right) in [
+        (uncompressed(&old), new.clone()),
+        (old.clone(), uncompressed(&new)),
+        (uncompressed(&old), uncompressed(&new)),
+    ] {
+        let difference = of(&left, &right);
+        let sides: Vec<LayerSide> = difference.layers.iter().map(|layer| layer.side).collect();
+        assert_eq!(sides, [LayerSide::Shared, LayerSide::Old, LayerSide::New]);
+        assert_eq!(difference.pull_bytes, None);
+        let text = difference.render(DiffText::Short);
+        assert!(!text.contains("pulling") && text.contains(" uncompressed, "), "{text}");
+        let markdown = difference.to_markdown(DiffText::Short);
+        assert!(!markdown.contains("pulling") && markdown.contains("| to transfer |"), "{markdown}");
+        let first = first_difference(&left, &right).expect("read").expect("a difference").to_string();
+        assert!(first.starts_with("layer 2 (layer 1): /app/main.py: byte 0 of the content"), "{first}");
+    }
+    // Two compressions of one archive are two blobs of a registry.
+    let again = image_of("amd64", vec![base(), compressed(&[("app/main.py", "1")], Compression::Gzip(1))]);
+    let difference = of(&old, &again);
+    if old.layers[1].digest != again.layers[1].digest {
+        assert_eq!(difference.layers.len(), 3, "{difference:?}");
+        assert!(difference.pull_bytes.is_some_and(|bytes| bytes >= again.layers[1].size));
+    }
 }
 
 /// A blob that counts its readers.
@@ -271,7 +339,7 @@ fn layers_without_an_open_question_are_not_read() {
     let cached = || diff(("old", &old), ("new", &new), Some(folder.path()), &Silent).expect("read");
     assert_eq!(cached().files.len(), 1);
     assert_eq!(reads.load(Ordering::SeqCst), 1, "the shared layer is indexed once");
-    assert_eq!(cached().pull_bytes, new.transfer_bytes() - new.layers[0].size);
+    assert_eq!(cached().pull_bytes, Some(new.transfer_bytes() - new.layers[0].size));
     assert_eq!(reads.load(Ordering::SeqCst), 1, "its index is cached");
 }
 

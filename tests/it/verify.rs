@@ -424,6 +424,17 @@ fn a_rebuild_of_an_unchanged_project_is_identical() {
 }
 
 #[test]
+fn a_rebuild_is_identical_to_an_image_with_uncompressed_layers() {
+    let project = Project::tiny();
+    project.build(&["--no-check", "--compression", "none"]);
+    let outcome = rebuilt(&project, &[]).success();
+    let identical = "\nrebuild: identical but for the compression of layers, sha256:";
+    assert!(outcome.text().contains(identical), "{}", outcome.text());
+    let outcome = rebuilt(&project, &["--port", "9000"]).exits_with(1);
+    assert!(outcome.text().contains("\nrebuild: differs at "), "{}", outcome.text());
+}
+
+#[test]
 fn a_rebuild_of_a_changed_project_names_the_first_difference_and_the_reason() {
     type Change<'a> = (&'a dyn Fn(&Project), &'a [&'a str], &'a str, &'a str);
     let cases: [Change<'_>; 4] = [
