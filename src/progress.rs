@@ -142,8 +142,8 @@ pub enum Unit {
 pub enum Activity {
     /// Reading an image or a root file system; the subject is its reference or path.
     ReadImage,
-    /// Reading a layer of the base; the subject is its digest.
-    ReadBaseLayer,
+    /// Reading a layer of an image, for instance of the base; the subject is its digest.
+    ReadImageLayer,
     /// Resolving Debian packages; the subject is the names.
     ResolvePackages,
     /// Turning Debian packages into a layer; the subject is its name.
@@ -245,7 +245,7 @@ impl fmt::Display for Step<'_> {
             Activity::Run | Activity::Note => return f.write_str(subject),
             Activity::ResolvePackages => return write!(f, "resolving the packages {subject}"),
             Activity::InstallPackages => return write!(f, "installing packages: {subject}"),
-            Activity::ReadBaseLayer => return write!(f, "reading layer {subject} of the base"),
+            Activity::ReadImageLayer => return write!(f, "reading layer {subject}"),
             Activity::ReadLayer => f.write_str("reading layer")?,
             Activity::WriteLayer => f.write_str("writing layer")?,
             Activity::FetchLayer => f.write_str("fetching")?,
@@ -270,7 +270,7 @@ impl fmt::Display for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::ReadImage => "reading an image",
-            Self::ReadBaseLayer => "reading the base",
+            Self::ReadImageLayer => "reading the layers of an image",
             Self::ResolvePackages => "resolving packages",
             Self::InstallPackages => "installing packages",
             Self::ReadEnvironment => "reading the environment",
@@ -460,7 +460,7 @@ mod tests {
         for (step, sentence) in [
             (Step::new(Activity::ReadEnvironment), "reading the environment"),
             (Step::on(Activity::ReadImage, "oci:a:1"), "reading oci:a:1"),
-            (Step::on(Activity::ReadBaseLayer, "sha256:1"), "reading layer sha256:1 of the base"),
+            (Step::on(Activity::ReadImageLayer, "sha256:1"), "reading layer sha256:1"),
             (Step::on(Activity::WriteLayer, "torch").numbered(4, 7), "writing layer 4 of 7: torch"),
             (Step::on(Activity::ReadLayer, "torch").numbered(4, 7), "reading layer 4 of 7: torch"),
             (Step::on(Activity::FetchLayer, "torch from folder:x"), "fetching torch from folder:x"),

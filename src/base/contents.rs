@@ -62,7 +62,7 @@ pub(crate) fn read_contents(
         of_layer.into_iter().filter_map(|(diff_id, wanted)| Some((layer(diff_id)?, wanted))).collect();
     let read = |(): &mut (), number: usize| {
         let Some((layer, wanted)) = tasks.get(number) else { return Ok(Vec::new()) };
-        progress.step(&Step::on(Activity::ReadBaseLayer, layer.digest.to_string()));
+        progress.step(&Step::on(Activity::ReadImageLayer, layer.digest.to_string()));
         read_members(layer, wanted)
     };
     let found = each(tasks.len(), cores(), || Ok::<(), BaseError>(()), read)?;

@@ -1,4 +1,4 @@
-//! Errors of reading a base, or of fitting an image onto one.
+//! Errors of reading an image, or of fitting one onto a base.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::tree::{ContentError, ImagePath, PathError};
 #[non_exhaustive]
 pub enum BaseError {
     /// Parsing a layer failed.
-    #[error("cannot read layer {layer} of the base: {cause}")]
+    #[error("cannot read layer {layer}: {cause}")]
     Layer {
         /// Digest of the layer.
         layer: Digest,
@@ -26,7 +26,7 @@ pub enum BaseError {
         cause: ReadError,
     },
     /// Fetching a layer failed.
-    #[error("cannot fetch layer {layer} of the base: {cause}")]
+    #[error("cannot fetch layer {layer}: {cause}")]
     Blob {
         /// Digest of the layer.
         layer: Digest,
@@ -34,7 +34,7 @@ pub enum BaseError {
         cause: io::Error,
     },
     /// A layer does not match the image's description.
-    #[error("invalid layer of the base: {what} is {found}, not {expected}")]
+    #[error("invalid layer: {what} is {found}, not {expected}")]
     Mismatch {
         /// The digest, the size or the diff ID.
         what: &'static str,
@@ -44,7 +44,7 @@ pub enum BaseError {
         found: String,
     },
     /// A layer that no runtime can unpack.
-    #[error("cannot unpack layer {layer} of the base: {path} {reason}")]
+    #[error("cannot unpack layer {layer}: {path} {reason}")]
     Unpackable {
         /// Digest of the layer.
         layer: Digest,
@@ -54,7 +54,7 @@ pub enum BaseError {
         reason: &'static str,
     },
     /// The image exceeds a limit.
-    #[error("cannot read the base: more than {limit} {what}")]
+    #[error("cannot read the image: more than {limit} {what}")]
     Limit {
         /// The counted thing.
         what: &'static str,
@@ -95,7 +95,7 @@ pub enum BaseError {
         file: PathBuf,
         /// Its platform.
         machine: String,
-        /// The program, or the base.
+        /// The program, or the image.
         by: PathBuf,
         /// Platform of the program.
         of_base: String,
@@ -107,7 +107,7 @@ pub enum BaseError {
         file: PathBuf,
         /// Its C library.
         needs: CLibrary,
-        /// The program, or the base.
+        /// The program, or the image.
         by: PathBuf,
         /// C library of the program.
         has: CLibrary,
@@ -142,7 +142,7 @@ pub enum BaseError {
     #[error("cannot write the file: {0}")]
     Output(io::Error),
     /// An owner's number beyond the kernel's range.
-    #[error("invalid owner {number} of {path} in the base: beyond the range of the kernel")]
+    #[error("invalid owner {number} of {path} in the image: beyond the range of the kernel")]
     Owner {
         /// The path.
         path: ImagePath,
@@ -184,10 +184,10 @@ impl Advice for BaseError {
         match self {
             Self::Layer { cause, .. } => cause.help(),
             Self::Blob { cause, .. } if cause.kind() == io::ErrorKind::NetworkUnreachable => Some(
-                "build once without --offline, so that the cache has the base, or name a base of this machine".to_owned(),
+                "repeat it once without --offline, so that the cache has the layers, or name an image of this machine".to_owned(),
             ),
             Self::Blob { .. } | Self::Mismatch { .. } => {
-                Some("fetch the base again; if that does not help, name another base".to_owned())
+                Some("fetch the image again; if that does not help, name another one".to_owned())
             }
             Self::Unpackable { .. } | Self::Limit { .. } => {
                 Some("do not use this image unless you know who made it".to_owned())
@@ -218,7 +218,7 @@ impl Advice for BaseError {
             Self::Archive { .. } => Some("name a directory, or a tar archive of one, plain or compressed with gzip".to_owned()),
             Self::Output(_) => None,
             Self::Name(_) => Some("rename it".to_owned()),
-            Self::Owner { .. } => Some("name another base".to_owned()),
+            Self::Owner { .. } => Some("name another image".to_owned()),
             Self::Path(error) => error.help(),
             Self::File(error) => error.help(),
             Self::Elf(error) => error.help(),

@@ -34,7 +34,7 @@ pub(super) fn load_or_read(
         index.verify(layer)?;
         return Ok(index);
     }
-    progress.step(&Step::on(Activity::ReadBaseLayer, layer.digest.to_string()));
+    progress.step(&Step::on(Activity::ReadImageLayer, layer.digest.to_string()));
     let index = LayerIndex::read(layer, progress)?;
     store_in(&folder, &index, progress);
     Ok(index)

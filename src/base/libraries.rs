@@ -133,7 +133,7 @@ pub(crate) fn check_loadable(files: &Overlay, root: &LoadRoot) -> Result<(), Bas
             Some(program) => (Some(program.machine), c_library_of_program(&program), executable.clone()),
             None => return Ok(()),
         },
-        None => (files.view().machine(), files.view().c_library(), PathBuf::from("the base")),
+        None => (files.view().machine(), files.view().c_library(), PathBuf::from("the image")),
     };
     if let Some(machine) = machine
         && !module.machine.runs_with(machine)

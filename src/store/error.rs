@@ -90,6 +90,14 @@ pub enum StoreError {
         /// The actual digest.
         found: Digest,
     },
+    /// The Docker engine has no image of that name.
+    #[error("image `{name}` not found in the Docker engine at {host}")]
+    NotInEngine {
+        /// The engine's address.
+        host: String,
+        /// The requested name.
+        name: String,
+    },
     /// The Docker engine is unreachable, or refused the request.
     #[error("cannot use the Docker engine at {host}")]
     Engine {
@@ -179,6 +187,7 @@ impl Advice for StoreError {
             Self::NoImage { .. } | Self::NotOneImage { .. } => {
                 "add a tag or digest after the path: oci:DIR:TAG, docker-archive:FILE:NAME:TAG, or oci:DIR@sha256:…".to_owned()
             }
+            Self::NotInEngine { .. } => "list the engine's images with `docker images`".to_owned(),
             Self::Folder(_) => "name a file, or write oci: for a folder".to_owned(),
             Self::Terminal => "send it through a file or a pipe".to_owned(),
             Self::Engine { .. } => {

@@ -113,7 +113,7 @@ fn names_an_absent_image() {
     Engine::find();
     let error = store::open(&"docker-daemon:ipo-oci-test/absent:1".parse().expect("a reference"), &access())
         .expect_err("it is not there");
-    assert!(matches!(error, StoreError::NoImage { .. }), "{error}");
+    assert!(matches!(error, StoreError::NotInEngine { .. }), "{error}");
 }
 
 #[test]

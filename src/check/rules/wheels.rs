@@ -183,7 +183,7 @@ impl WheelTarget<'_> {
         );
         Some(
             Diagnostic::new("IPO203", message)
-                .with_help("use a newer base, or install a wheel for an older glibc"),
+                .with_help("use a base with a newer glibc, or install a wheel for an older glibc"),
         )
     }
 }

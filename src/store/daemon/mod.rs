@@ -36,8 +36,7 @@ pub(super) fn read(name: &Name, access: &Access) -> Result<Artifact, StoreError>
     let response = EngineRequest::get(&path).send(&engine.host, engine.exporting());
     let response = response.map_err(|error| engine.error(EngineError::Io(error)))?;
     if response.status == 404 {
-        let (path, tag) = (PathBuf::from(engine.shown), name.to_string());
-        return Err(StoreError::NoImage { path, tag, there: Vec::new() });
+        return Err(StoreError::NotInEngine { host: engine.shown, name: name.to_string() });
     }
     let response = engine.accepted(response)?;
     let archive = ArchiveFile::spool(Path::new(&engine.shown), response.body)?;
