@@ -130,6 +130,16 @@ impl Platform {
         let variants = self.variant.is_none() || other.variant.is_none() || self.variant == other.variant;
         self.os == other.os && self.architecture == other.architecture && variants
     }
+
+    /// Returns true if machines of this platform start programs for `other`: their own, and on Linux
+    /// those of the 32-bit architecture that most processors of a 64-bit one have, too.
+    pub fn starts_programs_of(&self, other: &Self) -> bool {
+        let of_64_bits = matches!(
+            (self.architecture.as_str(), other.architecture.as_str()),
+            ("amd64", "386") | ("arm64", "arm")
+        );
+        self.runs(other) || (self.os == "linux" && other.os == "linux" && of_64_bits)
+    }
 }
 
 impl fmt::Display for Platform {
@@ -224,5 +234,20 @@ mod tests {
         assert!(platform("linux/arm/v7").runs(&platform("linux/arm")));
         assert!(!platform("linux/arm/v7").runs(&platform("linux/arm/v6")));
         assert!(!platform("linux/amd64").runs(&platform("linux/arm64")));
+    }
+
+    #[test]
+    fn a_64_bit_machine_starts_programs_of_32_bits() {
+        let starts = |machine: &str, program: &str| {
+            let platform = |text: &str| text.parse::<Platform>().unwrap();
+            platform(machine).starts_programs_of(&platform(program))
+        };
+        for (machine, program) in
+            [("linux/amd64", "linux/386"), ("linux/arm64", "linux/arm/v7"), ("linux/s390x", "linux/s390x")]
+        {
+            assert!(starts(machine, program), "{machine} {program}");
+            assert!(machine == program || !starts(program, machine), "{program} {machine}");
+        }
+        assert!(!starts("windows/amd64", "windows/386") && !starts("linux/amd64", "linux/arm"));
     }
 }

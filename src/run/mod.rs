@@ -51,7 +51,7 @@ pub use error::RunError;
 pub use foreground::{ForegroundEnd, Input, RunOptions, Starting, run};
 pub use junit::{Suite, junit};
 pub use options::{ContainerOptions, HostMount, MountAccess, NetworkMode, RootMode};
-pub use report::{StepOutcome, TestReport, TestStep};
+pub use report::{StepFailure, StepOutcome, TestReport, TestStep};
 pub use runtime::RuntimeName;
 pub use secret_file::SecretFile;
 pub use session::UrlCheck;

@@ -35,8 +35,7 @@ pub(super) struct Prepared<'a> {
 /// Fails if this machine cannot run programs of `platform`.
 fn check_platform(platform: &Platform) -> Result<(), RunError> {
     let machine = Platform::of_this_program();
-    let is_narrower = machine.architecture == "amd64" && platform.architecture == "386";
-    if platform.os == "linux" && (machine.runs(platform) || is_narrower || has_emulator(platform)) {
+    if platform.os == "linux" && (machine.starts_programs_of(platform) || has_emulator(platform)) {
         return Ok(());
     }
     Err(RunError::Platform { image: platform.clone(), machine })

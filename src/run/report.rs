@@ -14,6 +14,9 @@ pub struct TestStep {
     pub outcome: StepOutcome,
     /// The details, or the reason of a failure. Parts come from the image.
     pub detail: String,
+    /// The kind of a failure, if a hint depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<StepFailure>,
     /// The duration.
     pub duration: Duration,
 }
@@ -26,6 +29,15 @@ pub enum StepOutcome {
     Passed,
     /// The step failed, and ended the test.
     Failed,
+}
+
+/// A kind of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StepFailure {
+    /// The process still ran some time after its stop signal.
+    SignalIgnored,
 }
 
 /// The result of a test.
@@ -42,7 +54,8 @@ pub struct TestReport {
 
 impl TestStep {
     pub(super) fn passed(name: impl Into<String>, detail: impl Into<String>, duration: Duration) -> Self {
-        Self { name: name.into(), outcome: StepOutcome::Passed, detail: detail.into(), duration }
+        let (name, detail) = (name.into(), detail.into());
+        Self { name, outcome: StepOutcome::Passed, detail, failure: None, duration }
     }
 
     pub(super) fn failed(name: impl Into<String>, detail: impl Into<String>, duration: Duration) -> Self {

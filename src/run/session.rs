@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::http;
 use super::log::Log;
 use super::process::{CommandEnd, LoggedProcess, POLL_INTERVAL, exit_code, run_for};
-use super::report::{TestReport, TestStep};
+use super::report::{StepFailure, TestReport, TestStep};
 use super::signal::StopSignal;
 use crate::error::describe;
 use crate::image::HealthCheck;
@@ -213,7 +213,9 @@ impl TestSession<'_> {
         let begun = Instant::now();
         match self.stop() {
             Ok(detail) => self.add(TestStep::passed("stop", detail, begun.elapsed())),
-            Err(detail) => self.add(TestStep::failed("stop", detail, begun.elapsed())),
+            Err(StopFault { detail, failure }) => {
+                self.add(TestStep { failure, ..TestStep::failed("stop", detail, begun.elapsed()) });
+            }
         }
     }
 
@@ -326,9 +328,9 @@ impl TestSession<'_> {
     }
 
     /// Stops the container with its signal.
-    fn stop(&mut self) -> Result<String, String> {
+    fn stop(&mut self) -> Result<String, StopFault> {
         if let Some(ended) = self.ended() {
-            return Err(format!("{ended} before the signal"));
+            return Err(format!("{ended} before the signal").into());
         }
         let signal = self.plan.stop_signal;
         self.backend.signal(signal, self.process.id())?;
@@ -337,13 +339,26 @@ impl TestSession<'_> {
         let Some(status) = ended else {
             let _ = self.backend.signal(StopSignal::KILL, self.process.id());
             let _ = self.process.wait_until(Instant::now() + KILL_TIMEOUT);
-            return Err(format!("still running {} after {signal}, and killed", seconds(limit)));
+            let detail = format!("still running {} after {signal}, and killed", seconds(limit));
+            return Err(StopFault { detail, failure: Some(StepFailure::SignalIgnored) });
         };
         let code = exit_code(status);
         if code == 0 || code == signal.exit_code() {
             return Ok(format!("{signal}, {}", status_text(status)));
         }
-        Err(format!("{} after {signal}, expected 0 or {}", status_text(status), signal.exit_code()))
+        Err(format!("{} after {signal}, expected 0 or {}", status_text(status), signal.exit_code()).into())
+    }
+}
+
+/// A failed stop.
+struct StopFault {
+    detail: String,
+    failure: Option<StepFailure>,
+}
+
+impl From<String> for StopFault {
+    fn from(detail: String) -> Self {
+        Self { detail, failure: None }
     }
 }
 
@@ -543,6 +558,7 @@ mod tests {
             20,
         );
         assert_eq!(last(&report), ("stop", true, "still running 2 s after SIGTERM, and killed"));
+        assert_eq!(report.failure().unwrap().failure, Some(StepFailure::SignalIgnored));
     }
 
     #[test]
@@ -550,6 +566,7 @@ mod tests {
         let script = "trap 'exit 7' TERM; while :; do sleep 0.1; done";
         let report = run_shell(script, Readiness::Alive(Duration::from_millis(300)), 20);
         assert_eq!(last(&report), ("stop", true, "exit code 7 after SIGTERM, expected 0 or 143"));
+        assert_eq!(report.failure().unwrap().failure, None);
         let report = run_shell("exec sleep 60", Readiness::Alive(Duration::from_millis(300)), 20);
         assert_eq!(last(&report), ("stop", false, "SIGTERM, exit code 143"));
         let report = run_shell("exit 0", Readiness::Alive(Duration::from_secs(20)), 20);

@@ -10,7 +10,7 @@ use super::engine;
 use super::job::AgentTask;
 use super::options::{ContainerOptions, NetworkMode, RootMode};
 use super::prepared::{Folder, Prepared, free_port};
-use super::report::{TestReport, TestStep};
+use super::report::{StepFailure, TestReport, TestStep};
 use super::session::{Readiness, SessionPlan, UrlCheck};
 use super::space::{AgentEnd, NetworkNamespace};
 use crate::image::{Image, shell};
@@ -163,7 +163,7 @@ fn hints(report: &TestReport, options: &ContainerOptions, command: &[String]) ->
             "the container has no network; for a service of this machine add --network host".to_owned(),
         );
     }
-    let ignores_signal = |step: &TestStep| step.name == "stop" && step.detail.starts_with("still running");
+    let ignores_signal = |step: &TestStep| step.failure == Some(StepFailure::SignalIgnored);
     if report.failure().is_some_and(ignores_signal) && keeps_shell(command) {
         hints.push(
             "the shell of the command passes no signal on: put `exec` before its program, or write the command as \
@@ -189,11 +189,15 @@ mod tests {
 
     #[test]
     fn a_shell_that_passes_no_signal_on_is_named() {
-        let stop = TestStep::failed("stop", "still running 10 s after SIGTERM, and killed", Duration::ZERO);
-        let report = TestReport { steps: vec![stop], ..TestReport::default() };
-        let hints = |line: &[&str]| hints(&report, &ContainerOptions::new("helper"), &words(line)).len();
-        assert_eq!(hints(&["/bin/sh", "-c", "gunicorn a:b"]), 1);
-        assert_eq!(hints(&["/bin/sh", "-c", "exec gunicorn a:b"]), 0);
-        assert_eq!(hints(&["gunicorn", "-c", "a.py", "a:b"]), 0);
+        let stop = |failure| TestStep { failure, ..TestStep::failed("stop", "a reason", Duration::ZERO) };
+        let hints = |failure, line: &[&str]| {
+            let report = TestReport { steps: vec![stop(failure)], ..TestReport::default() };
+            hints(&report, &ContainerOptions::new("helper"), &words(line)).len()
+        };
+        let ignored = Some(StepFailure::SignalIgnored);
+        assert_eq!(hints(ignored, &["/bin/sh", "-c", "gunicorn a:b"]), 1);
+        assert_eq!(hints(None, &["/bin/sh", "-c", "gunicorn a:b"]), 0);
+        assert_eq!(hints(ignored, &["/bin/sh", "-c", "exec gunicorn a:b"]), 0);
+        assert_eq!(hints(ignored, &["gunicorn", "-c", "a.py", "a:b"]), 0);
     }
 }

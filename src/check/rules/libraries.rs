@@ -11,6 +11,7 @@ use crate::check::diagnostic::{Diagnostic, Reporter, Severity};
 use crate::check::image::CheckedImage;
 use crate::check::node::CheckedNode;
 use crate::elf::{Description, Elf, LoadRoot, Machine, Missing};
+use crate::platform::Platform;
 use crate::system::LibraryIndex;
 use crate::tree::ImagePath;
 
@@ -54,7 +55,9 @@ pub(super) fn check(image: &CheckedImage, reporter: &mut Reporter<'_>) {
 fn report_platform(image: &CheckedImage, reporter: &mut Reporter<'_>) {
     let Some(of_files) = image.files.view().machine().and_then(Machine::platform) else { return };
     let declared = &image.platform;
-    if declared.os != "linux" || runs(&declared.architecture, of_files.architecture) {
+    // Flags of files tell no variant for certain.
+    let found = Platform::new("linux", of_files.architecture, None);
+    if declared.os != "linux" || declared.starts_programs_of(&found) {
         return;
     }
     let message = format!(
@@ -65,11 +68,6 @@ fn report_platform(image: &CheckedImage, reporter: &mut Reporter<'_>) {
         Diagnostic::new("IPO101", message)
             .with_help("build the image for the platform of its files, or from a base for the platform"),
     );
-}
-
-/// Returns true if Linux on one architecture runs programs for another.
-fn runs(architecture: &str, program: &str) -> bool {
-    architecture == program || matches!((architecture, program), ("amd64", "386") | ("arm64", "arm"))
 }
 
 /// Returns the root for the loader: a module is loaded by the Python that has it on its path.
@@ -175,7 +173,7 @@ fn report_versions(image: &CheckedImage, missing: Vec<MissingVersion>, reporter:
         let rest =
             newest.map_or_else(|| "does not have it".to_owned(), |newest| format!("goes up to {newest}"));
         let help = if version.starts_with("GLIBC_") {
-            "use a newer base, or install a wheel for an older glibc"
+            "use a base with a newer glibc, or install a wheel for an older glibc"
         } else {
             "use a base with a newer library, or another version of the distribution"
         };
