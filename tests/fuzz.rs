@@ -131,17 +131,32 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// Returns the folder with the seeds of all targets, which the first test makes.
 fn seeds() -> &'static Path {
     static SEEDS: OnceLock<PathBuf> = OnceLock::new();
-    SEEDS.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz-seeds");
-        let _ = fs_err::remove_dir_all(&folder);
-        let output = Command::new(repository().join("fuzz/seeds"))
-            .arg(&folder)
-            .env("IPO_OCI", env!("CARGO_BIN_EXE_ipo-oci"))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        folder
-    })
+    SEEDS.get_or_init(|| make_seeds("fuzz-seeds"))
+}
+
+fn make_seeds(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs_err::remove_dir_all(&folder);
+    let output = Command::new(repository().join("fuzz/seeds"))
+        .arg(&folder)
+        .env("IPO_OCI", env!("CARGO_BIN_EXE_ipo-oci"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder
+}
+
+#[test]
+fn seeds_are_the_same_in_each_run() {
+    let again = make_seeds("fuzz-seeds-again");
+    for name in NAMES {
+        // Seeds are named by their digests.
+        let names = |folder: &Path| {
+            let files = files(&folder.join(name));
+            files.iter().map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(seeds()), names(&again), "{name}");
+    }
 }
 
 /// Runs a target on all stored inputs and on mutations of them.
