@@ -96,6 +96,7 @@ fn a_library_that_is_too_old_is_reported() {
 fn a_module_for_another_machine_is_reported() {
     let mut module = compiled(&["-shared", "-fPIC"], "int f(void) { return 1; }");
     assert!(Path::new("/proc/self").exists() && module.len() > 20);
+    with_program(&format!("{}/extra.so", site()), &module).stays_silent("IPO101");
     // `e_machine` of AArch64.
     module[18..20].copy_from_slice(&183_u16.to_le_bytes());
     with_program(&format!("{}/extra.so", site()), &module).reports("IPO101", "built for arm64");
@@ -122,6 +123,8 @@ fn a_module_for_musl_is_reported() {
         &["-shared", "-fPIC", "-nostdlib", "-Wl,--no-as-needed", "-labsent"],
         "int f(void) { return 1; }",
     );
+    let glibc = compiled(&["-shared", "-fPIC", "-Wl,--no-as-needed"], "int f(void) { return 1; }");
+    with_program(&format!("{}/extra.so", site()), &glibc).stays_silent("IPO105");
     // Only the name of the needed library tells the C libraries apart.
     let at = module.windows(14).position(|part| part == b"libabsent.so.7").expect("the name");
     let mut musl = module.clone();

@@ -10,6 +10,7 @@ mod permissions;
 mod programs;
 mod python;
 mod requirements;
+mod sizes;
 mod wheels;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use ipo_oci::image::{Blob, Encoding, Healthcheck, HistoryLine, Image, ImageConfi
 use ipo_oci::progress::Silent;
 use ipo_oci::store;
 use tar::EntryType;
+use test_macros::test;
 
 use crate::support::{self, Project, Venv, base, venv};
 
@@ -126,6 +128,25 @@ impl Changed {
     fn stays_silent(self, code: &str) {
         let found = self.diagnostics(&code[..4]);
         assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+/// Each rule has a broken sample and a similar one without the fault in the modules of this folder, or,
+/// for the projects of `check_secrets.rs`, its code in the expected diagnostics there.
+#[test]
+fn every_rule_has_samples() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let mut text = String::new();
+    for file in fs_err::read_dir(folder.join("check")).expect("a folder") {
+        text.push_str(&fs_err::read_to_string(file.expect("a file").path()).expect("UTF-8"));
+    }
+    let secrets = fs_err::read_to_string(folder.join("check_secrets.rs")).expect("UTF-8");
+    for rule in ipo_oci::check::RULES {
+        let code = rule.code;
+        let of_projects = secrets.contains(&format!(" {code} "));
+        let has = |verb: &str| text.contains(&format!("{verb}(\"{code}\""));
+        let of_sizes = text.contains(&format!(", \"{code}\", \"the "));
+        assert!(of_projects || of_sizes || (has("reports") && has("stays_silent")), "{code}");
     }
 }
 

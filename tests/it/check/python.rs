@@ -60,6 +60,9 @@ fn paths_that_lead_out_of_the_image() {
     with("/app\nimport os\n").stays_silent("IPO503");
     let moved = Changed::default().edited("app/.venv/pyvenv.cfg", "home = ", "home = /opt/python");
     moved.reports("IPO504", "/opt/python");
+    // A value that Python does not read.
+    let prompt = |line: &str| Changed::default().edited("app/.venv/pyvenv.cfg", "home = ", line);
+    prompt("prompt = /build/src\nhome = ").stays_silent("IPO504");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! IPO401 to IPO403.
+//! IPO401 to IPO403, and IPO405.
 
 use super::{Changed, site};
 use test_macros::test;
@@ -31,4 +31,13 @@ fn a_distribution_for_another_python() {
     };
     requiring(">=3.99").reports("IPO403", "requires Python `>=3.99`");
     requiring(">=3.9").stays_silent("IPO403");
+}
+
+#[test]
+fn a_distribution_whose_package_was_deleted() {
+    let without = |path: &str| Changed::default().without(&format!("{}/{path}", site()));
+    without("h11").reports("IPO405", "/h11: records `h11`, and the image has no module of that name");
+    // A part of a package, and the whole distribution with its metadata.
+    without("h11/_util.py").stays_silent("IPO405");
+    without("h11").without(&format!("{}/h11-0.16.0.dist-info", site())).reports("IPO401", "requires `h11");
 }
