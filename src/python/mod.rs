@@ -12,6 +12,7 @@
 //! | [`provision`] | making an environment for a project without one |
 //! | [`relocate`] | the environment's entries at their path in the image |
 //! | [`bytecode`] | a `.pyc` for every source |
+//! | `removed` | what Python removed from its standard library |
 //! | [`application`] | the application object for uvicorn, and the modules that it imports |
 //!
 //! This module knows no layers and images, reads no environment variables and prints nothing.
@@ -23,6 +24,7 @@ pub mod interpreter;
 pub mod metadata;
 pub mod provision;
 pub mod relocate;
+pub(crate) mod removed;
 pub mod requirements;
 #[cfg(test)]
 pub(crate) mod testing;

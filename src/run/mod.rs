@@ -22,6 +22,7 @@ mod elsewhere;
 mod engine;
 mod error;
 mod foreground;
+mod hints;
 mod http;
 mod job;
 mod junit;

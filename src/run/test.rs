@@ -7,15 +7,15 @@ use super::RunError;
 use super::bundle::Console;
 use super::config::CommandChange;
 use super::engine;
+use super::hints::hints;
 use super::job::AgentTask;
-use super::options::{ContainerOptions, NetworkMode, RootMode};
+use super::options::ContainerOptions;
 use super::prepared::{Folder, Prepared, free_port};
-use super::report::{StepFailure, TestReport, TestStep};
+use super::report::{TestReport, TestStep};
 use super::session::{Readiness, SessionPlan, UrlCheck};
 use super::space::{AgentEnd, NetworkNamespace};
-use crate::image::{Image, shell};
+use crate::image::Image;
 use crate::plural::counted;
-use crate::printable;
 use crate::progress::Progress;
 use crate::settings::human_size;
 
@@ -140,64 +140,5 @@ impl PreparedTest<'_> {
             stop_timeout: self.options.container.stop_timeout,
             stop_signal: self.prepared.process.stop_signal,
         })
-    }
-}
-
-/// Returns hints to the cause of a failure, by what the container printed and by its command.
-fn hints(report: &TestReport, options: &ContainerOptions, command: &[String]) -> Vec<String> {
-    let mut hints = Vec::new();
-    let log = report.log.to_lowercase();
-    let says = |text: &str| log.contains(text);
-    if options.root == RootMode::ReadOnly && options.engine.is_none() && says("read-only file system") {
-        let file =
-            report.log.split_once("Read-only file system: '").and_then(|(_, rest)| rest.split('\'').next());
-        let folder =
-            file.map_or("the folder".to_owned(), |file| format!("the folder of `{}`", printable::text(file)));
-        hints.push(format!(
-            "add {folder} to `writable` or `volumes` of [tool.ipo-oci], or test with --writable"
-        ));
-    }
-    let is_offline = says("network is unreachable") || says("name resolution") || says("connection refused");
-    if options.network == NetworkMode::Private && options.engine.is_none() && is_offline {
-        hints.push(
-            "the container has no network; for a service of this machine add --network host".to_owned(),
-        );
-    }
-    let ignores_signal = |step: &TestStep| step.failure == Some(StepFailure::SignalIgnored);
-    if report.failure().is_some_and(ignores_signal) && keeps_shell(command) {
-        hints.push(
-            "the shell of the command passes no signal on: put `exec` before its program, or write the command as \
-             a list of words"
-                .to_owned(),
-        );
-    }
-    hints
-}
-
-/// Returns true for a command `sh -c LINE`, the shell form of a Dockerfile, whose shell waits for the program.
-fn keeps_shell(command: &[String]) -> bool {
-    shell::line(command).is_some_and(|line| !line.split_whitespace().any(|word| word == "exec"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &[&str]) -> Vec<String> {
-        line.iter().map(|word| (*word).to_owned()).collect()
-    }
-
-    #[test]
-    fn a_shell_that_passes_no_signal_on_is_named() {
-        let stop = |failure| TestStep { failure, ..TestStep::failed("stop", "a reason", Duration::ZERO) };
-        let hints = |failure, line: &[&str]| {
-            let report = TestReport { steps: vec![stop(failure)], ..TestReport::default() };
-            hints(&report, &ContainerOptions::new("helper"), &words(line)).len()
-        };
-        let ignored = Some(StepFailure::SignalIgnored);
-        assert_eq!(hints(ignored, &["/bin/sh", "-c", "gunicorn a:b"]), 1);
-        assert_eq!(hints(None, &["/bin/sh", "-c", "gunicorn a:b"]), 0);
-        assert_eq!(hints(ignored, &["/bin/sh", "-c", "exec gunicorn a:b"]), 0);
-        assert_eq!(hints(ignored, &["gunicorn", "-c", "a.py", "a:b"]), 0);
     }
 }

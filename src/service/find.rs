@@ -2,11 +2,12 @@
 //!
 //! Evidence in the order of belief: the settings, `[tool.fastapi]`, commands in the repository
 //! (`Procfile`, `Dockerfile`), `manage.py`, objects in the usual files, a Streamlit script, a console
-//! script of the project, a program that the repository starts, and objects in other files. Commands
-//! of the repository are evidence: [`super::hint_fates`] names the words that are taken from them.
+//! script of the project, a program that the repository starts, and objects in other files. Flask's server for
+//! development is the last resort, for a repository that starts it itself. Commands of the repository are evidence: [`super::hint_fates`] names the words that are taken from them.
 
 mod choice;
 mod console;
+mod flask_cli;
 mod serving_module;
 
 use std::fmt::{self, Write as _};
@@ -231,11 +232,16 @@ impl ServiceSearch<'_> {
             Err(error) => return (Vec::new(), Err(error)),
         };
         let findings = candidate.findings.clone();
+        let flask = self.flask_cli(&candidate);
         let found = self.served(candidate).or_else(|error| {
             // The project may bring a server that no setting names.
             let is_open = matches!(error, ServiceError::NoServer { .. });
             let program = is_open.then(|| self.console_script().or_else(|| self.hinted_program())).flatten();
-            program.map_or(Err(error), |program| self.served(program))
+            match (program, flask.filter(|_| is_open)) {
+                (Some(program), _) => self.served(program),
+                (None, Some(service)) => Ok(service),
+                (None, None) => Err(error),
+            }
         });
         match found {
             Ok(service) => (service.findings.clone(), Ok(service)),

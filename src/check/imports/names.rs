@@ -1,5 +1,7 @@
 //! Names of modules: the standard library, and distributions whose modules have another name.
 
+use crate::python::removed::module_removed_in;
+
 /// Modules of the standard library in all versions from 3.9 (`sys.stdlib_module_names`), without those
 /// that begin with an underscore.
 const STANDARD: &str = "abc antigravity argparse array ast asyncio atexit base64 bdb binascii bisect builtins bz2 \
@@ -20,18 +22,6 @@ const STANDARD: &str = "abc antigravity argparse array ast asyncio atexit base64
 /// Modules that came later, with the minor version.
 const ADDED: [(&str, u64); 4] =
     [("tomllib", 11), ("annotationlib", 14), ("compression", 14), ("nturl2path", 0)];
-
-/// Modules that were removed, by the first minor version without them (PEP 594, PEP 632).
-const REMOVED: [(u64, &str); 4] = [
-    (10, "formatter parser symbol"),
-    (11, "binhex"),
-    (12, "asynchat asyncore distutils imp smtpd"),
-    (
-        13,
-        "aifc audioop cgi cgitb chunk crypt imghdr lib2to3 mailcap msilib nis nntplib ossaudiodev pipes sndhdr spwd \
-         sunau telnetlib uu xdrlib",
-    ),
-];
 
 /// Modules of distributions with another name.
 const DISTRIBUTIONS: [(&str, &str); 32] = [
@@ -72,18 +62,14 @@ const DISTRIBUTIONS: [(&str, &str); 32] = [
 /// Returns true for a module of the standard library of Python 3.`minor`.
 pub(super) fn is_standard(name: &str, minor: u64) -> bool {
     let added = ADDED.iter().any(|(added, from)| *added == name && *from <= minor);
-    let kept = REMOVED
-        .iter()
-        .any(|(first, names)| minor < *first && names.split_whitespace().any(|kept| kept == name));
+    let kept = module_removed_in(name).is_some_and(|first| minor < first);
     name.starts_with('_') || added || kept || STANDARD.split_whitespace().any(|standard| standard == name)
 }
 
 /// Returns the minor version that removed a module from the standard library, if 3.`minor` is not
 /// older.
 pub(in crate::check) fn removed_in(name: &str, minor: u64) -> Option<u64> {
-    let (first, _) =
-        REMOVED.iter().find(|(_, names)| names.split_whitespace().any(|removed| removed == name))?;
-    (minor >= *first).then_some(*first)
+    module_removed_in(name).filter(|first| minor >= *first)
 }
 
 /// Returns the distribution that has a module, if its name differs.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::LINE_LENGTH;
+use super::{LINE_LENGTH, LINES_SHOWN};
 use crate::error::{Advice, FileError};
 use crate::printable;
 use crate::python::requirements::closure::ClosureError;
@@ -50,7 +50,7 @@ pub enum ProvisionError {
         command: String,
         /// Its exit status.
         status: String,
-        /// The last lines of its output.
+        /// Lines of its output: the one that names the package, and the last ones.
         output: String,
         /// The line that names the cause.
         reason: String,
@@ -125,10 +125,7 @@ impl Advice for ProvisionError {
                 "a distribution may not support the base's Python {version}: choose a base with an older one, or name \
                  a virtual environment with --venv"
             ),
-            Self::Failed { .. } => {
-                "make the virtual environment yourself and name it with --venv, or turn this step off with --no-provision"
-                    .to_owned()
-            }
+            Self::Failed { output, is_of_python, .. } => failure_help(output, *is_of_python),
         })
     }
 
@@ -171,6 +168,58 @@ impl ProvisionError {
     }
 }
 
+/// Returns the advice on a tool's failure with this output.
+fn failure_help(output: &str, is_of_python: bool) -> String {
+    const REST: &str = "make the virtual environment yourself and name it with --venv";
+    if let Some(file) = missing_file(output) {
+        return format!(
+            "install the package of this machine that has {file}, and add the package of its library to \
+             `packages`; or {REST}"
+        );
+    }
+    if is_of_python {
+        return format!(
+            "a version that this Python cannot build or does not support is demanded: choose another Python with \
+             --python, demand another version in the project's files, or {REST}"
+        );
+    }
+    format!("{REST}, or turn this step off with --no-provision")
+}
+
+/// Returns the header or the program that a build does not find on this machine.
+fn missing_file(output: &str) -> Option<&str> {
+    /// Headers that newer versions of Python lack.
+    const OF_PYTHON: [&str; 4] = ["code.h", "graminit.h", "longintrepr.h", "node.h"];
+    output.lines().find_map(|line| {
+        // gcc: `fatal error: lber.h: No such file or directory`; clang: `fatal error: 'lber.h' file not found`.
+        let header = line.split_once("fatal error: ").and_then(|(_, rest)| {
+            rest.split_once(": No such file").or_else(|| rest.split_once(" file not found"))
+        });
+        // setuptools: `error: command 'gcc' failed: No such file or directory`.
+        let program =
+            || line.split_once("error: command '").and_then(|(_, rest)| rest.split_once("' failed: No such"));
+        let (name, _) = header.or_else(program)?;
+        let name = name.trim_matches('\'');
+        (!name.is_empty() && name.len() < 100 && !OF_PYTHON.contains(&name)).then_some(name)
+    })
+}
+
+/// Returns the lines of a tool's output for an error: the last ones, after the line that names the package that
+/// cannot be installed.
+pub(super) fn shown(lines: &[&str]) -> String {
+    let (first, last) = lines.split_at(lines.len().saturating_sub(LINES_SHOWN));
+    let is_named = |line: &&&str| {
+        let text = line.trim_start_matches([' ', '×']);
+        ["error: ", "ERROR: ", "Failed to build "].iter().any(|mark| text.starts_with(mark))
+    };
+    let mut shown: Vec<&str> = Vec::new();
+    if let Some(line) = first.iter().find(is_named) {
+        shown.extend([*line, "…"]);
+    }
+    shown.extend(last);
+    shown.join("\n")
+}
+
 /// Returns true for the output of an installer that may succeed with another Python.
 pub(super) fn is_output_of_python(output: &str) -> bool {
     const MARKS: [&str; 9] = [
@@ -205,4 +254,39 @@ pub(super) fn reason(lines: &[&str]) -> String {
     let line = lines().find(is_exception).or_else(|| lines().find(is_marked));
     let line = line.or_else(|| lines().find(|line| !line.is_empty())).unwrap_or_default();
     line.chars().take(LINE_LENGTH).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_the_package_before_the_last_lines() {
+        let long: Vec<String> = (0..LINES_SHOWN).map(|number| format!("line {number}")).collect();
+        let long: Vec<&str> = long.iter().map(String::as_str).collect();
+        for name in ["error: Failed to build `markupsafe==1.0`", "  × Failed to build `uwsgi==2.0`"] {
+            let lines = [&["Resolved 1 package", name, "  cause: x"], &long[..]].concat();
+            assert_eq!(shown(&lines), format!("{name}\n…\n{}", long.join("\n")));
+        }
+        assert_eq!(shown(&["error: short", "end"]), "error: short\nend");
+        assert_eq!(shown(&[&["Resolved"], &long[..]].concat()), long.join("\n"));
+    }
+
+    #[test]
+    fn names_the_file_that_a_build_lacks() {
+        for (output, expected) in [
+            (
+                "x\n  Modules/common.h:15:10: fatal error: lber.h: No such file or directory\n",
+                "that has lber.h,",
+            ),
+            ("a.c:1:10: fatal error: 'mysql.h' file not found", "that has mysql.h,"),
+            ("error: command 'gcc' failed: No such file or directory", "that has gcc,"),
+            ("Failed to build `x`", "--python"),
+            ("fatal error: : No such file", "--python"),
+            ("ast27/compile.h:5:10: fatal error: code.h: No such file or directory", "--python"),
+        ] {
+            let help = failure_help(output, true);
+            assert!(help.contains(expected), "{output}: {help}");
+        }
+    }
 }

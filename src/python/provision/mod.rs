@@ -41,7 +41,7 @@ use std::process::{Command, Stdio};
 use walkdir::WalkDir;
 
 use self::chosen::ChosenInterpreter;
-use self::error::{is_output_of_python, reason};
+use self::error::{is_output_of_python, reason, shown};
 pub use self::lock::LockKind;
 use self::manifest::{Manifest, ManifestMatch};
 use self::python::PythonDemands;
@@ -646,13 +646,19 @@ impl Provision<'_> {
         self.progress.step(&Step::on(Activity::Run, line.as_str()));
         let failed = |status: String, output: String| {
             let lines: Vec<&str> = output.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default().join("\n");
             let reason =
                 Some(reason(&lines)).filter(|line| !line.is_empty()).unwrap_or_else(|| status.clone());
             let is_of_version = version_control::is_output_of_version(&output);
             let is_of_python = !is_of_version && is_output_of_python(&output);
             let command = line.clone();
-            ProvisionError::Failed { command, status, output: last, reason, is_of_python, is_of_version }
+            ProvisionError::Failed {
+                command,
+                status,
+                output: shown(&lines),
+                reason,
+                is_of_python,
+                is_of_version,
+            }
         };
         let output =
             command.output().map_err(|error| failed("cannot be started".to_owned(), error.to_string()))?;

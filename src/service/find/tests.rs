@@ -588,3 +588,26 @@ fn a_streamlit_script_without_the_distribution_names_the_line_to_add() {
          add streamlit to the project's dependencies, or `with = [\"streamlit\"]` to [tool.ipo-oci]"
     );
 }
+
+#[test]
+fn flask_s_own_server_is_the_last_resort() {
+    let find = |files: &[(&'static str, &'static str)], distributions: &[&str], hint: &str| {
+        let service =
+            ProjectInputs { files, distributions, hints: &[hint], ..ProjectInputs::default() }.find();
+        service
+            .map(|service| (service.program.command.join(" "), service.program.env, service.program.warnings))
+    };
+    let app = [("app.py", FLASK)];
+    let (command, env, warnings) = find(&app, &["flask"], "flask run -h 0.0.0.0").unwrap();
+    assert_eq!(command, "{venv}/bin/flask run");
+    assert_eq!(env, [("FLASK_APP".to_owned(), "app:app".to_owned())]);
+    assert!(warnings[0].to_string().contains("as Procfile:1 does"), "{warnings:?}");
+    let factory =
+        [("src/shop/__init__.py", "from flask import Flask\ndef create_app():\n    return Flask('x')\n")];
+    let (_, env, _) = find(&factory, &["flask"], "python -m flask --app shop run").unwrap();
+    assert_eq!(env[0].1, "shop:create_app");
+    assert_eq!(env[1], ("PYTHONPATH".to_owned(), "{workdir}/src".to_owned()));
+    assert!(find(&app, &["flask", "waitress"], "flask run").unwrap().0.contains("waitress-serve"));
+    assert!(find(&app, &["flask"], "flask db upgrade").is_err());
+    assert!(find(&[("app.py", FASTAPI)], &["flask", "fastapi"], "flask run").is_err());
+}
