@@ -166,7 +166,9 @@ fn c_library_of_program(program: &Elf) -> Option<CLibrary> {
 fn c_library_of_module(module: &Elf) -> Option<CLibrary> {
     module.needed.iter().find_map(|name| match name.as_str() {
         "libc.so.6" => Some(CLibrary::Glibc),
-        name if name.starts_with("libc.musl-") => Some(CLibrary::Musl),
+        // Alpine names its library for the architecture, other builds have musl's own name. The `libc.so` of
+        // glibc is a text for the linker, which no module needs.
+        name if name.starts_with("libc.musl-") || name == "libc.so" => Some(CLibrary::Musl),
         _ => None,
     })
 }
@@ -337,6 +339,15 @@ mod tests {
             "{error}"
         );
         assert!(lacking(&base, &[module("app/x.so", &library(&["libc.musl-x86_64.so.1"]))]).is_ok());
+        assert!(lacking(&base, &[module("app/x.so", &library(&["libc.so"]))]).is_ok());
+    }
+
+    #[test]
+    fn musl_modules_on_a_glibc_base_are_an_error() {
+        for name in ["libc.musl-x86_64.so.1", "libc.so"] {
+            let error = lacking(&self::base(), &[module("app/x.so", &library(&[name]))]).unwrap_err();
+            assert!(error.to_string().contains("built for musl, and "), "{error}");
+        }
     }
 
     #[test]
