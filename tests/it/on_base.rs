@@ -277,7 +277,7 @@ fn a_locked_base_needs_neither_tag_nor_network() {
         "{}",
         outcome.stderr
     );
-    assert!(outcome.stderr.contains("help: build once without --offline"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("help: repeat it once without --offline"), "{}", outcome.stderr);
 
     let online = stage.build(&project, &["--locked"]);
     let from = stage.registry.log_end();
