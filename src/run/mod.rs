@@ -26,6 +26,7 @@ mod hints;
 mod http;
 mod job;
 mod junit;
+mod listeners;
 mod log;
 #[cfg(target_os = "linux")]
 mod loopback;

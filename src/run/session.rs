@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::http;
+use super::listeners;
 use super::log::Log;
 use super::process::{CommandEnd, LoggedProcess, POLL_INTERVAL, exit_code, run_for};
 use super::report::{StepFailure, TestReport, TestStep};
@@ -199,7 +200,10 @@ impl TestSession<'_> {
             Readiness::Alive(_) => "running",
         };
         match self.wait_until_ready() {
-            Ok(detail) => self.add(TestStep::passed(name, detail, begun.elapsed())),
+            Ok(detail) => {
+                let detail = detail + self.reach();
+                self.add(TestStep::passed(name, detail, begun.elapsed()));
+            }
             Err(detail) => return self.add(TestStep::failed(name, detail, begun.elapsed())),
         }
         for check in &self.plan.requests {
@@ -216,6 +220,17 @@ impl TestSession<'_> {
             Err(StopFault { detail, failure }) => {
                 self.add(TestStep { failure, ..TestStep::failed("stop", detail, begun.elapsed()) });
             }
+        }
+    }
+
+    /// Returns a remark on a service that is healthy inside the container and that nothing outside of it reaches.
+    fn reach(&self) -> &'static str {
+        let init = self.backend.init_process(self.process.id());
+        match init.zip(self.plan.port) {
+            Some((init, port)) if listeners::are_local(init, port) => {
+                "; listens on a loopback address alone, which nothing outside the container reaches"
+            }
+            _ => "",
         }
     }
 

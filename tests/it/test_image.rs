@@ -56,7 +56,7 @@ if MODE == "chatty":
 if MODE == "starting":
     time.sleep(600)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if MODE == "deaf" else stop)
-server = http.server.ThreadingHTTPServer(("", int(os.environ.get("PORT", "8000"))), Handler)
+server = http.server.ThreadingHTTPServer(("127.0.0.1" if MODE == "local" else "", int(os.environ.get("PORT", "8000"))), Handler)
 print("listening", *server.server_address, flush=True)
 server.serve_forever()
 "#;
@@ -192,6 +192,15 @@ fn a_port_shows_the_start_without_a_health_check() {
         "{}",
         outcome.describe()
     );
+}
+
+#[test]
+fn a_service_that_nothing_outside_reaches_is_named() {
+    let unreachable = "nothing outside the container reaches";
+    let outcome = test_image(&image("web"), &["-e", "MODE=local"]).success();
+    assert!(outcome.text().contains(unreachable), "{}", outcome.describe());
+    let outcome = test_image(&image("web"), &[]).success();
+    assert!(!outcome.text().contains(unreachable), "{}", outcome.describe());
 }
 
 #[test]
