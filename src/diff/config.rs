@@ -13,8 +13,8 @@ const OF_LAYERS: [&str; 2] = ["history", "rootfs"];
 /// Compares all fields, known or not. Of an image in an engine, whose layers are uncompressed, there is
 /// no manifest, so annotations are compared only between images in the same form.
 pub(super) fn compare(old: &Image, new: &Image) -> Vec<FieldDiff> {
-    let has_manifests = layers::are_compressed(old) == layers::are_compressed(new);
-    let fields = |image| fields(image, has_manifests);
+    let is_same_form = layers::are_compressed(old) == layers::are_compressed(new);
+    let fields = |image| fields(image, is_same_form);
     let (old, new) = (fields(old), fields(new));
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();

@@ -23,7 +23,7 @@ use crate::python::application::{Application, ApplicationKind};
 use crate::recipe::{Recipe, ResolvedHealthcheck, Target};
 use crate::service::Server;
 use crate::service::server::ServerKind;
-use crate::shell_names::is_shell;
+use crate::shell_names::may_be_shell;
 use crate::tree::ImagePath;
 
 /// Paths of the image that commands refer to.
@@ -104,7 +104,7 @@ fn fill(word: &str, recipe: &Recipe, places: &CommandPaths) -> String {
 
 /// Returns true for a command that a shell interprets, and so `$PORT` in it.
 fn runs_in_shell(command: &[String]) -> bool {
-    command.first().is_some_and(|program| is_shell(program) || program.ends_with("busybox"))
+    command.first().is_some_and(|program| may_be_shell(program))
 }
 
 /// Makes `PATH`: the environment's directory, then the base's in order.

@@ -2,8 +2,9 @@
 //!
 //! Evidence in the order of belief: the settings, `[tool.fastapi]`, commands in the repository
 //! (`Procfile`, `Dockerfile`), `manage.py`, objects in the usual files, a Streamlit script, a console
-//! script of the project, a program that the repository starts, and objects in other files. Flask's server for
-//! development is the last resort, for a repository that starts it itself. Commands of the repository are evidence: [`super::hint_fates`] names the words that are taken from them.
+//! script of the project, a program that the repository starts, and objects in other files. Flask's
+//! server for development is the last resort, for a repository that starts it itself. Commands of the
+//! repository are evidence: [`super::hint_fates`] names the words that are taken from them.
 
 mod choice;
 mod console;

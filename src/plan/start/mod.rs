@@ -17,7 +17,7 @@ pub use error::{RequiredProgram, Role, StartError, StartFault};
 
 use super::{Process, launcher};
 use crate::settings::User;
-use crate::shell_names::is_shell;
+use crate::shell_names::may_be_shell;
 use crate::tree::ImagePath;
 
 /// Maximum number of links on the way to a file (`MAXSYMLINKS`).
@@ -200,7 +200,7 @@ impl StartCheck<'_> {
                          `pip install .`), or start its module: [\"{{python}}\", \"-m\", …]"
                     );
                 }
-                if (is_shell(name) || name == "busybox") && !self.on_base {
+                if may_be_shell(name) && !self.on_base {
                     return "start the program without a shell, or use a base with one, such as --base \
                             debian:bookworm-slim: an image from scratch has no shell"
                         .to_owned();
